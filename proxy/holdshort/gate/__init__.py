@@ -1,0 +1,1 @@
+"""The gate: the one place where a call is let through, refused or parked."""
