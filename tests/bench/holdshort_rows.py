@@ -1,0 +1,123 @@
+"""Holdshort as it is measured: twenty rules, five of them about single tools, and the decision log on.
+
+The rule that lets `echo` pass is the last one, so every rule before it has been asked.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from bench.children import environment, free_port
+from bench.lanes import Lane, Opened, Place, Row, over_http, over_stdio
+
+__all__ = ["AGENT_HEADERS", "APPROVER_TOKEN", "COMMAND", "LABEL", "rows", "write_config"]
+
+COMMAND: Final = (sys.executable, "-m", "holdshort")
+LABEL: Final = "bench"
+APPROVER_TOKEN: Final = "bench-approver-0123456789abcdef"
+AGENT_HEADERS: Final[dict[str, str]] = {}
+
+_GLOBS: Final = (
+    ("*__purge*", "hide"),
+    ("*__admin_*", "hide"),
+    ("*__drop_*", "deny"),
+    ("*__delete_*", "ask"),
+    ("*__send_*", "ask"),
+    ("*__create_*", "ask"),
+    ("*__update_*", "ask"),
+    ("*__merge_*", "ask"),
+    ("*__push_*", "ask"),
+    ("payments__*", "ask"),
+    ("github__*", "ask"),
+    ("files__write_*", "ask"),
+    ("mail__*", "ask"),
+    ("*__list_*", "allow"),
+)
+
+
+def policy_rules() -> list[dict[str, Any]]:
+    """Return the measured policy's rules, in the shape of a policy file."""
+    globs = [
+        {"id": f"glob-{number}", "tools": [glob], "action": action} for number, (glob, action) in enumerate(_GLOBS)
+    ]
+    single = [
+        {"id": f"one-{number}", "tools": [f"{LABEL}__other_{number:03d}"], "action": "ask", "required_approvals": 2}
+        for number in range(1, 6)
+    ]
+    return [*globs, *single, {"id": "echo", "tools": [f"{LABEL}__echo"], "action": "allow"}]
+
+
+def write_config(
+    folder: Path, server: dict[str, Any], *, port: int, rules: list[dict[str, Any]] | None = None, **more: Any
+) -> Path:
+    """Write a configuration with one server and one policy file; JSON is YAML too."""
+    folder.mkdir(parents=True, exist_ok=True)
+    policy = {"version": 1, "default": "ask", "rules": policy_rules() if rules is None else rules}
+    (folder / "policy.yaml").write_text(json.dumps(policy, indent=1))
+    config = {
+        "version": 1,
+        "listen": f"127.0.0.1:{port}",
+        "state_dir": str(folder / "state"),
+        "mcpServers": {LABEL: server},
+        "approvers": [{"name": "ana", "token": APPROVER_TOKEN}],
+        "policy": ["policy.yaml"],
+        **more,
+    }
+    path = folder / "holdshort.yaml"
+    path.write_text(json.dumps(config, indent=1))
+    return path
+
+
+def rows() -> list[Row]:
+    """Return our rows: `/mcp/{server}`, where names stay, and `/mcp`, where they carry the server's."""
+    absent = _absent()
+    over_http_only = frozenset({Lane.HTTP_HTTP, Lane.HTTP_STDIO})
+    return [
+        Row("holdshort", _named, absent=absent),
+        Row("holdshort /mcp", _prefixed, over_http_only, absent),
+    ]
+
+
+def _absent() -> str | None:
+    try:
+        done = subprocess.run(
+            [*COMMAND, "serve", "--help"], env=environment(), capture_output=True, timeout=20, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return "`holdshort serve --help` does not come back"
+    return None if done.returncode == 0 else "`holdshort serve` does not start"
+
+
+@asynccontextmanager
+async def _named(place: Place) -> AsyncGenerator[Opened]:
+    if place.lane is Lane.STDIO_STDIO:
+        folder = place.folder / "holdshort-wrap"
+        config = write_config(folder, {"command": place.upstream_command[0]}, port=free_port())
+        command = [*COMMAND, "wrap", "-c", str(config), "--", *place.upstream_command]
+        async with over_stdio(command, folder / "output.log") as opened:
+            yield opened
+        return
+    async with _serve(place, f"/mcp/{LABEL}", "echo") as opened:
+        yield opened
+
+
+@asynccontextmanager
+async def _prefixed(place: Place) -> AsyncGenerator[Opened]:
+    async with _serve(place, "/mcp", f"{LABEL}__echo") as opened:
+        yield opened
+
+
+@asynccontextmanager
+async def _serve(place: Place, path: str, tool: str) -> AsyncGenerator[Opened]:
+    port = free_port()
+    folder = place.folder / f"holdshort{path.replace('/', '-')}"
+    command, *args = place.upstream_command
+    over_pipes = place.lane is Lane.HTTP_STDIO
+    server: dict[str, Any] = {"command": command, "args": args} if over_pipes else {"url": place.upstream_url}
+    config = write_config(folder, server, port=port)
+    async with over_http([*COMMAND, "serve", "-c", str(config)], port, folder / "output.log", path, tool) as opened:
+        yield opened
