@@ -216,10 +216,10 @@ async def elicitation_defaults(call: Call) -> JSON:
 @tool("test_elicitation_sep1330_enums", "Asks the person with every way to choose")
 async def elicitation_enums(call: Call) -> JSON:
     plain = ["option1", "option2", "option3"]
-    first, second, third = (
-        {"const": f"value{n}", "title": f"{word} Option"} for n, word in enumerate(ORDINALS, start=1)
-    )
-    choices = [{"const": f"value{n}", "title": f"{word} Choice"} for n, word in enumerate(ORDINALS, start=1)]
+
+    def titled(noun: str) -> list[JSON]:
+        return [{"const": f"value{n}", "title": f"{word} {noun}"} for n, word in enumerate(ORDINALS, start=1)]
+
     properties: JSON = {
         "untitledSingle": {"type": "string", "enum": plain},
         "titledSingle": {"type": "string", "oneOf": titled("Option")},

@@ -85,9 +85,7 @@ def _usable_node(modules: Path) -> Path:
         return pinned
     named = os.environ.get("HOLDSHORT_TEST_NODE") or shutil.which("node")
     if named is None:
-        raise Missing(
-            f"no Node in the kit for this platform, and none installed; needed: {OLDEST_NODE} or newer"
-        )
+        raise Missing(f"no Node in the kit for this platform, and none installed; needed: {OLDEST_NODE} or newer")
     said = subprocess.run([named, "--version"], capture_output=True, text=True, timeout=30, check=False).stdout
     version = re.match(r"v(\d+)", said)
     if version is None or int(version[1]) < OLDEST_NODE:
