@@ -1,9 +1,8 @@
 """What the user wrote, made into values: `holdshort.yaml`, its policy layers, and every problem with its place."""
 
-from holdshort.config.load import load_config, wrap_config
+from holdshort.config.load import BadLabel, load_config, load_layer, wrap_config
 from holdshort.config.model import (
     DEFAULT_LISTEN,
-    LOCAL_AGENT,
     AgentConfig,
     ApproverConfig,
     Config,
@@ -15,12 +14,15 @@ from holdshort.config.model import (
     ServerConfig,
     Transport,
 )
+from holdshort.config.principals import LOCAL_AGENT, LOCAL_APPROVER
 
 __all__ = [
     "DEFAULT_LISTEN",
     "LOCAL_AGENT",
+    "LOCAL_APPROVER",
     "AgentConfig",
     "ApproverConfig",
+    "BadLabel",
     "Config",
     "ConfigErrors",
     "HoldConfig",
@@ -30,5 +32,6 @@ __all__ = [
     "ServerConfig",
     "Transport",
     "load_config",
+    "load_layer",
     "wrap_config",
 ]

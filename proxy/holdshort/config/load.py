@@ -1,21 +1,86 @@
-"""From files to one checked `Config`, or to all their problems at once."""
+"""From files to one checked `Config`, or to all their problems at once.
+
+Layers are the policy files in the order they are named, then the shorthand keys of the servers in file order.
+"""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
+from typing import Final
 
-from holdshort.config.model import Config, ServerConfig
-from holdshort.policy import wrap_policy
+from holdshort.config.document import Entry, Value
+from holdshort.config.layers import LAYER_KEYS, Mentions, check_version, layer_of, looks_like_layer, read_layer
+from holdshort.config.model import DEFAULT_LISTEN, Config, ConfigErrors, LimitsConfig, Listen, Problem, ServerConfig
+from holdshort.config.people import check_mentions, read_people
+from holdshort.config.reading import Reading
+from holdshort.config.servers import ServerBlock, check_label, read_servers
+from holdshort.config.settings import (
+    APPROVALS_KEYS,
+    read_folder,
+    read_hold,
+    read_limits,
+    read_listen,
+    read_names,
+    read_public_url,
+)
+from holdshort.errors import ConfigError
+from holdshort.policy import Layer, Place, Policy, compile_policy, wrap_policy
 
-__all__ = ["load_config", "wrap_config"]
+__all__ = ["CONFIG_KEYS", "FOREIGN_CONFIG_KEYS", "BadLabel", "load_config", "load_layer", "wrap_config"]
+
+CONFIG_KEYS: Final = (
+    "version",
+    "mcpServers",
+    "servers",
+    "agents",
+    "approvers",
+    "policy",
+    "listen",
+    "approvals",
+    "hold",
+    "limits",
+    "state_dir",
+    "separation_of_duties",
+    "allowed_hosts",
+    "allowed_origins",
+)
+FOREIGN_CONFIG_KEYS: Final = frozenset({"$schema", "inputs", "globalShortcut", "preferences"})
+"""What stands beside the servers in clients' own files."""
+
+
+class BadLabel(ConfigError):
+    """Raised when a label given on the command line cannot name a server."""
 
 
 def load_config(path: Path, environ: Mapping[str, str]) -> Config:
-    """Read `holdshort.yaml` and the policy layers that it names.
+    """Read `holdshort.yaml` at `path` and the policy layers that it names.
 
     Raises:
         ConfigErrors: with every problem in every file.
     """
-    raise NotImplementedError
+    reading = Reading(environ)
+    document = reading.document(path, str(path))
+    if document is not None and looks_like_layer(document):
+        reading.problem(document.place, "this is a policy layer; name it under `policy:` in a `holdshort.yaml`")
+    elif document is not None:
+        config = _config(reading, document, path, None)
+        if config is not None and not reading.problems:
+            return config
+    raise _errors(reading)
+
+
+def load_layer(path: Path, environ: Mapping[str, str]) -> tuple[Policy, tuple[Problem, ...]]:
+    """Read one policy file by itself; who its rules name cannot be checked then. Returns its policy and the notes.
+
+    Raises:
+        ConfigErrors: with every problem in the file.
+    """
+    reading = Reading(environ)
+    found = read_layer(reading, path, str(path), str(path))
+    if found is None or reading.problems:
+        raise _errors(reading)
+    return compile_policy([found[0]]), tuple(reading.notes)
 
 
 def wrap_config(
@@ -28,12 +93,141 @@ def wrap_config(
 ) -> Config:
     """Return the configuration of `holdshort wrap -- COMMAND`: one stdio server, and the policy of `wrap_policy`.
 
-    With `path`, policy and everything else come from that file, whose own `mcpServers` only matter for the shorthand
-    keys of the server called `label`.
+    With `path`, policy and everything else come from that file, a `holdshort.yaml` or a single policy layer. Of its
+    servers only the entry called `label` is looked at: its shorthand keys, `timeout` and `trust_annotations` count.
 
     Raises:
+        BadLabel: the label cannot name a server.
         ConfigErrors: as `load_config`.
     """
-    del path, environ
+    problem = check_label(label)
+    if problem is not None:
+        raise BadLabel(problem)
     server = ServerConfig(label, "stdio", command=command[0], args=tuple(command[1:]))
-    return Config(path=None, servers=(server,), policy=wrap_policy(strict))
+    if path is None:
+        return Config(path=None, servers=(server,), policy=wrap_policy(strict))
+    reading = Reading(environ or {})
+    document = reading.document(path, str(path))
+    if document is not None and looks_like_layer(document):
+        found = layer_of(reading, document, str(path))
+        if found is not None and not reading.problems:
+            policy = compile_policy([found[0]])
+            return Config(path=path, servers=(server,), policy=policy, notes=tuple(reading.notes))
+    elif document is not None:
+        config = _config(reading, document, path, server)
+        if config is not None and not reading.problems:
+            return config if config.policy.layers else replace(config, policy=wrap_policy(strict))
+    raise _errors(reading)
+
+
+def _config(reading: Reading, document: Value, path: Path, wrapped: ServerConfig | None) -> Config | None:
+    keys = reading.section(document, "configuration", CONFIG_KEYS, ignored=FOREIGN_CONFIG_KEYS | set(LAYER_KEYS))
+    if keys is None:
+        return None
+    for entry in document.entries:
+        if entry.key in LAYER_KEYS and entry.key not in CONFIG_KEYS:
+            reading.problem(entry.place, f"`{entry.key}` belongs in a policy file; name that file under `policy:`")
+        elif entry.key in FOREIGN_CONFIG_KEYS:
+            reading.note(entry.place, f"`{entry.key}` is a key of another client and has no effect")
+    check_version(reading, keys)
+    block = _servers(reading, document, keys, path.parent, wrapped)
+    people = read_people(reading, keys.get("agents"), keys.get("approvers"))
+    layers, mentions = _layers(reading, keys.get("policy"), path.parent)
+    for said in mentions:
+        check_mentions(reading, said, people, block.labels)
+    listen = read_listen(reading, keys.get("listen")) or DEFAULT_LISTEN
+    if not listen.loopback and not people.agents:
+        reading.problem(
+            keys["listen"].value.place,
+            f"listen: `{listen}` can be reached from other machines, but no `agents` are configured, so anybody could "
+            f"call; give every agent a token, or listen on `{DEFAULT_LISTEN}`",
+        )
+    approvals = reading.section(keys["approvals"].value, "approvals", APPROVALS_KEYS) if "approvals" in keys else None
+    approvals_listen, public_url = _approvals(reading, approvals or {}, listen)
+    limits = read_limits(reading, keys.get("limits"))
+    separation = keys.get("separation_of_duties")
+    return Config(
+        path=path,
+        servers=tuple(block.servers),
+        policy=_policy([*layers, *block.layers], limits),
+        agents=tuple(people.agents),
+        approvers=tuple(people.approvers),
+        listen=listen,
+        approvals_listen=approvals_listen,
+        public_url=public_url,
+        hold=read_hold(reading, keys.get("hold")),
+        limits=limits,
+        state_dir=read_folder(reading, keys.get("state_dir"), path.parent, reading.environ),
+        separation_of_duties=separation is not None and bool(reading.flag(separation.value, "separation_of_duties")),
+        allowed_hosts=read_names(reading, keys.get("allowed_hosts")),
+        allowed_origins=read_names(reading, keys.get("allowed_origins"), origins=True),
+        notes=tuple(reading.notes),
+    )
+
+
+def _servers(
+    reading: Reading, document: Value, keys: Mapping[str, Entry], folder: Path, wrapped: ServerConfig | None
+) -> ServerBlock:
+    if "mcpServers" in keys and "servers" in keys:
+        reading.problem(keys["servers"].place, "`servers` means `mcpServers`, which is there too; keep one")
+    entry = keys.get("mcpServers") or keys.get("servers")
+    if wrapped is None:
+        if entry is None:
+            reading.problem(document.place, "configuration: there is no `mcpServers`, so there is nothing to guard")
+            return ServerBlock([], [], [])
+        block = read_servers(reading, entry.value, folder)
+        if not block.labels and entry.value.kind == "map":
+            reading.problem(entry.value.place, "mcpServers: there is no server, so there is nothing to guard")
+        return block
+    block = read_servers(reading, entry.value, folder, only=wrapped.label) if entry else ServerBlock([], [], [])
+    own = next((server for server in block.servers if server.label == wrapped.label), None)
+    if own is not None:
+        wrapped = replace(wrapped, timeout=own.timeout, trust_annotations=own.trust_annotations)
+    return ServerBlock([wrapped], block.layers, [])
+
+
+def _layers(reading: Reading, entry: Entry | None, folder: Path) -> tuple[list[Layer], list[Mentions]]:
+    layers: list[Layer] = []
+    mentions: list[Mentions] = []
+    if entry is None:
+        return layers, mentions
+    seen: dict[Path, Place] = {}
+    for value, written in reading.texts(entry.value, "policy"):
+        path = folder / written
+        if not path.is_file():
+            reading.problem(value.place, f"policy: there is no file `{value.raw[:200]}` beside the configuration")
+            continue
+        first = seen.setdefault(path.resolve(), value.place)
+        if first is not value.place:
+            reading.problem(value.place, f"policy: this file is already named on line {first.line}")
+            continue
+        found = read_layer(reading, path, str(path), written)
+        if found is not None:
+            layers.append(found[0])
+            mentions.append(found[1])
+    return layers, mentions
+
+
+def _policy(layers: Sequence[Layer], limits: LimitsConfig) -> Policy:
+    return compile_policy(layers, expires_after=timedelta(seconds=limits.pending_expiry))
+
+
+def _approvals(reading: Reading, keys: Mapping[str, Entry], listen: Listen) -> tuple[Listen | None, str | None]:
+    address = read_listen(reading, keys.get("listen"), "approvals listen")
+    if address is not None and address == listen and address.port:
+        reading.note(
+            keys["listen"].value.place, "approvals listen: this is the address of `listen`; one port serves both"
+        )
+        address = None
+    return address, read_public_url(reading, keys.get("public_url"))
+
+
+def _errors(reading: Reading) -> ConfigErrors:
+    order: dict[str, int] = {}
+    for problem in reading.problems:
+        order.setdefault(problem.place.file, len(order))
+
+    def position(problem: Problem) -> tuple[int, int, int]:
+        return order[problem.place.file], problem.place.line, problem.place.column
+
+    return ConfigErrors(sorted(reading.problems, key=position), reading.notes)

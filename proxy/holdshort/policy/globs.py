@@ -37,6 +37,11 @@ class NamePattern:
 
     text: str
 
+    @property
+    def is_glob(self) -> bool:
+        """True when this can match more than one name."""
+        return _is_glob(self.text)
+
     @cached_property
     def matches(self) -> Callable[[str], bool]:
         """The test for one name, case-sensitive."""

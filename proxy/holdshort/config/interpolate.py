@@ -1,0 +1,59 @@
+"""`${NAME}` and `${NAME:-default}` in values; `$${` is a plain `${`. What a variable holds is never shown.
+
+`${env:NAME}`, as editors write it, means `${NAME}`.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from holdshort.errors import ConfigError
+from holdshort.policy.words import nearest
+
+__all__ = ["BadInterpolation", "interpolate"]
+
+_REFERENCE: Final = re.compile(r"\$\$\{|\$\{([^}]*)(\}?)")
+_NAME: Final = re.compile(r"(?:env:)?([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
+
+
+class BadInterpolation(ConfigError):
+    """Raised when a reference cannot be read or its variable is missing; the message never holds a value."""
+
+
+def interpolate(text: str, environ: Mapping[str, str]) -> str:
+    """Return `text` with its references filled in from `environ`; a filled-in value is not looked at again.
+
+    Raises:
+        BadInterpolation: a missing variable, or a reference that is not one of the two forms.
+    """
+
+    def fill(found: re.Match[str]) -> str:
+        if found.group() == "$${":
+            return "${"
+        inside, closed = found.groups()
+        if not closed:
+            raise BadInterpolation("`${` has no closing `}`; write `$${` for a plain `${`")
+        reference = _NAME.fullmatch(inside)
+        if reference is None:
+            raise BadInterpolation(_why_not(inside))
+        name, default = reference.groups()
+        value = environ.get(name)
+        if default is not None and not value:
+            return str(default)
+        if value is None:
+            near = nearest(name, environ)
+            hint = f"; did you mean `{near}`?" if near else f"; set it, or write `${{{name}:-default}}`"
+            raise BadInterpolation(f"the environment variable `{name}` is not set{hint}")
+        return value
+
+    return _REFERENCE.sub(fill, text)
+
+
+def _why_not(inside: str) -> str:
+    kind, _, rest = inside.partition(":")
+    if kind == "input":
+        return f"`${{{inside}}}` is asked for by an editor; set an environment variable and write `${{NAME}}`"
+    if kind in {"workspaceFolder", "userHome", "workspaceFolderBasename", "pathSeparator"}:
+        return f"`${{{kind}}}` is known to editors only; write the path, or an environment variable as `${{NAME}}`"
+    del rest
+    return "expected `${NAME}` or `${NAME:-default}`; write `$${` for a plain `${`"
