@@ -12,13 +12,16 @@ from pathlib import Path
 from kit.cache import build_once, digest
 from kit.missing import Missing
 
-__all__ = ["MCP_1", "OPENAI_AGENTS", "side_python"]
+__all__ = ["MCP_1", "OPENAI_AGENTS", "OPENAI_AGENTS_MCP_1", "side_python"]
 
 MCP_1 = ("mcp==1.30.0",)
 """The last line of the Python SDK's first major version: still the client most agents run on."""
 
 OPENAI_AGENTS = ("openai-agents==0.24.0", "mcp==2.3.0")
 """The OpenAI Agents SDK, whose MCP servers are called directly: no model is needed."""
+
+OPENAI_AGENTS_MCP_1 = ("openai-agents==0.24.0", "mcp==1.30.0")
+"""The same on the older MCP library, which it supports too: then it speaks the older era."""
 
 
 @cache

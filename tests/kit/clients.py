@@ -1,0 +1,211 @@
+"""Real clients as agents: each is a program of its own library, driven one order at a time over its stdin."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import anyio
+from anyio.abc import Process
+from anyio.streams.buffered import BufferedByteReceiveStream
+
+from kit.missing import require
+from kit.node import node_kit
+from kit.process import TESTS
+from kit.venvs import MCP_1, OPENAI_AGENTS, OPENAI_AGENTS_MCP_1, side_python
+
+__all__ = ["CLIENTS", "Agent", "Answer", "ClientKind", "connected"]
+
+CLIENTS_FOLDER = TESTS / "flows" / "clients"
+META_KEY = "holdshort/interruption"
+ANSWER_SECONDS = 40.0
+LINE_BYTES = 1 << 24
+
+
+@dataclass(frozen=True, slots=True)
+class ClientKind:
+    """A client library and the protocol era it is made to speak."""
+
+    name: str
+    era: str
+    program: str
+    """A module under `flows.clients` for Python, a file there for Node."""
+    requirements: tuple[str, ...] | None = None
+    """For a side environment; None runs in this one."""
+
+    def command(self) -> list[str]:
+        """How the program starts; skips the test where the machine cannot have it."""
+        if self.program.endswith(".mjs"):
+            node = require(node_kit)
+            return [str(node.node), str(CLIENTS_FOLDER / self.program)]
+        requirements = self.requirements
+        python = sys.executable if requirements is None else str(require(lambda: side_python(requirements)))
+        return [python, "-m", f"flows.clients.{self.program}"]
+
+    def environment(self) -> dict[str, str]:
+        """What the program needs beside what this process has."""
+        if self.program.endswith(".mjs"):
+            return {"HOLDSHORT_NODE_MODULES": str(require(node_kit).modules)}
+        return {"PYTHONPATH": str(TESTS)}
+
+
+CLIENTS: dict[str, ClientKind] = {
+    kind.name: kind
+    for kind in (
+        ClientKind("python-2.3-legacy", "legacy", "python_sdk"),
+        ClientKind("python-2.3-modern", "modern", "python_sdk"),
+        ClientKind("python-1.30", "legacy", "python_sdk_1", MCP_1),
+        ClientKind("typescript-1.32", "legacy", "typescript_sdk.mjs"),
+        ClientKind("typescript-2.4-legacy", "legacy", "typescript_client.mjs"),
+        ClientKind("typescript-2.4-modern", "modern", "typescript_client.mjs"),
+        ClientKind("openai-agents-legacy", "legacy", "openai_agents", OPENAI_AGENTS_MCP_1),
+        ClientKind("openai-agents-modern", "modern", "openai_agents", OPENAI_AGENTS),
+    )
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a client got for one call."""
+
+    result: Mapping[str, Any] | None
+    error: Mapping[str, Any] | None = None
+
+    @property
+    def is_error(self) -> bool:
+        """The tool result's own flag, or a JSON-RPC error."""
+        return self.error is not None or bool((self.result or {}).get("isError"))
+
+    @property
+    def text(self) -> str:
+        """All texts of the result, or the error's message."""
+        if self.error is not None:
+            return str(self.error["message"])
+        return "\n".join(part.get("text", "") for part in (self.result or {}).get("content", []))
+
+    @property
+    def interruption(self) -> Mapping[str, Any] | None:
+        """The record of the interruption that this answer is about."""
+        meta = (self.result or {}).get("_meta") or {}
+        found: Mapping[str, Any] | None = meta.get(META_KEY)
+        return found
+
+    @property
+    def state(self) -> str | None:
+        """The state of that interruption."""
+        return None if self.interruption is None else str(self.interruption["state"])
+
+
+@dataclass(slots=True)
+class Agent:
+    """A connected client program."""
+
+    _process: Process
+    _lines: BufferedByteReceiveStream
+    stderr: list[str] = field(default_factory=list[str])
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    async def tools(self) -> list[str]:
+        """The names of the tools it sees."""
+        answer = await self._ask({"list": True})
+        if "error" in answer:
+            raise RuntimeError(f"tools/list failed: {answer['error']}")
+        names: list[str] = answer["tools"]
+        return names
+
+    async def call(self, tool: str, arguments: Mapping[str, Any] | None = None) -> Answer:
+        """Call a tool once and wait for what the client library makes of it."""
+        answer = await self._ask({"call": tool, "arguments": dict(arguments or {})})
+        return Answer(answer.get("result"), answer.get("error"))
+
+    async def call_until_settled(self, tool: str, arguments: Mapping[str, Any] | None = None) -> Answer:
+        """Call, and repeat the same call as a pending answer tells one to."""
+        with anyio.fail_after(ANSWER_SECONDS):
+            while True:
+                answer = await self.call(tool, arguments)
+                if answer.state not in ("pending", "approved"):
+                    return answer
+
+    async def _ask(self, order: Mapping[str, Any]) -> dict[str, Any]:
+        assert self._process.stdin is not None
+        await self._process.stdin.send(json.dumps(order).encode() + b"\n")
+        return await self._hear()
+
+    async def _hear(self) -> dict[str, Any]:
+        try:
+            with anyio.fail_after(ANSWER_SECONDS):
+                line = await self._lines.receive_until(b"\n", LINE_BYTES)
+        except (TimeoutError, anyio.IncompleteRead, anyio.EndOfStream) as problem:
+            said = "\n".join(self.stderr[-60:])
+            raise RuntimeError(f"the client gave no answer ({type(problem).__name__}); stderr:\n{said}") from problem
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+
+@asynccontextmanager
+async def connected(
+    kind: ClientKind,
+    *,
+    url: str | None = None,
+    token: str | None = None,
+    command: Sequence[str] | None = None,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> AsyncGenerator[Agent]:
+    """A client of this kind, connected to a URL or to a command over stdio."""
+    target: dict[str, Any] = {"era": kind.era}
+    if command is not None:
+        # Client libraries pass little of their own environment on; what the command needs is named here.
+        target |= {"command": list(command), "env": {"PATH": os.environ.get("PATH", ""), **(env or {})}}
+    else:
+        target |= {"url": url, "headers": {"Authorization": f"Bearer {token}"} if token else {}}
+    environment = {**os.environ, **kind.environment()}
+    process = await anyio.open_process(
+        kind.command(),
+        env=environment,
+        cwd=cwd or TESTS,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    agent = Agent(process, BufferedByteReceiveStream(process.stdout))
+    async with process, anyio.create_task_group() as tasks:
+        tasks.start_soon(_collect, process, agent.stderr)
+        try:
+            assert process.stdin is not None
+            await process.stdin.send(json.dumps(target).encode() + b"\n")
+            assert await agent._hear() == {"ready": True}  # pyright: ignore[reportPrivateUsage]
+            yield agent
+        finally:
+            with anyio.CancelScope(shield=True):
+                await _leave(process)
+            tasks.cancel_scope.cancel()
+
+
+async def _leave(process: Process) -> None:
+    """Let it end by itself, as a client does when its host quits; a second later, without asking."""
+    if process.stdin is not None:
+        await process.stdin.aclose()
+    with anyio.move_on_after(3):
+        await process.wait()
+    if process.returncode is None:
+        process.kill()
+        await process.wait()
+
+
+async def _collect(process: Process, lines: list[str]) -> None:
+    assert process.stderr is not None
+    async for chunk in process.stderr:
+        lines.extend(chunk.decode("utf-8", "replace").splitlines())
