@@ -14,41 +14,41 @@ from typing import Any, Final
 from bench.children import environment, free_port
 from bench.lanes import Lane, Opened, Place, Row, over_http, over_stdio
 
-__all__ = ["AGENT_HEADERS", "APPROVER_TOKEN", "COMMAND", "LABEL", "rows", "write_config"]
+__all__ = ["APPROVER_TOKEN", "COMMAND", "LABEL", "rows", "write_config"]
 
 COMMAND: Final = (sys.executable, "-m", "holdshort")
 LABEL: Final = "bench"
 APPROVER_TOKEN: Final = "bench-approver-0123456789abcdef"
-AGENT_HEADERS: Final[dict[str, str]] = {}
 
-_GLOBS: Final = (
-    ("*__purge*", "hide"),
-    ("*__admin_*", "hide"),
-    ("*__drop_*", "deny"),
-    ("*__delete_*", "ask"),
-    ("*__send_*", "ask"),
-    ("*__create_*", "ask"),
-    ("*__update_*", "ask"),
-    ("*__merge_*", "ask"),
-    ("*__push_*", "ask"),
-    ("payments__*", "ask"),
-    ("github__*", "ask"),
-    ("files__write_*", "ask"),
-    ("mail__*", "ask"),
-    ("*__list_*", "allow"),
-)
+_GLOBS: Final = {
+    "*__purge*": "hide",
+    "*__admin_*": "hide",
+    "*__drop_*": "deny",
+    "*__delete_*": "ask",
+    "*__send_*": "ask",
+    "*__create_*": "ask",
+    "*__update_*": "ask",
+    "*__merge_*": "ask",
+    "*__push_*": "ask",
+    "*__write_*": "ask",
+    "*__pay_*": "ask",
+    "*__refund_*": "ask",
+    "*__publish_*": "ask",
+    "*__list_*": "allow",
+}
 
 
 def policy_rules() -> list[dict[str, Any]]:
     """Return the measured policy's rules, in the shape of a policy file."""
     globs = [
-        {"id": f"glob-{number}", "tools": [glob], "action": action} for number, (glob, action) in enumerate(_GLOBS)
+        {"id": f"glob-{number}", "tools": [glob], "action": action}
+        for number, (glob, action) in enumerate(_GLOBS.items())
     ]
     single = [
-        {"id": f"one-{number}", "tools": [f"{LABEL}__other_{number:03d}"], "action": "ask", "required_approvals": 2}
+        {"id": f"one-{number}", "tools": [f"*__other_{number:03d}"], "action": "ask", "expires_after": "30m"}
         for number in range(1, 6)
     ]
-    return [*globs, *single, {"id": "echo", "tools": [f"{LABEL}__echo"], "action": "allow"}]
+    return [*globs, *single, {"id": "echo", "tools": ["*__echo"], "action": "allow"}]
 
 
 def write_config(

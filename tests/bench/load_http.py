@@ -12,6 +12,7 @@ from typing import Any, Final, Self, cast
 from urllib.parse import urlsplit
 
 import httptools
+import orjson
 
 from bench.load import (
     INITIALIZE,
@@ -26,11 +27,12 @@ from bench.load import (
     message,
 )
 
-__all__ = ["HttpTarget", "exchange"]
+__all__ = ["HttpTarget", "Rest"]
 
 _CONTENT_LENGTH: Final = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
 _EVENT_STREAM: Final = b"text/event-stream"
 _CONNECT_SECONDS: Final = 5.0
+_EXCHANGE_SECONDS: Final = 20.0
 
 OnReply = Callable[["_Connection", int, bytes, bytes], None]
 """Called with the status, the head's session id (or nothing) and the JSON body of each whole reply."""
@@ -162,14 +164,11 @@ class HttpTarget:
             lane.leave()
         return measured
 
-    async def request(self, body: bytes) -> tuple[int, bytes]:
-        """Make one exchange on a connection of its own; for what is not measured by the thousand."""
+    async def ask(self, body: bytes) -> asyncio.Future[tuple[int, bytes, bytes]]:
+        """Send one message on a connection of its own, which stays open; the reply comes with the future."""
         connection = await self._connection()
-        try:
-            status, _, reply = await exchange(connection, self._request(body))
-        finally:
-            connection.transport.close()
-        return status, reply
+        self._connections.append(connection)
+        return ask(connection, self._request(body))
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -180,10 +179,7 @@ class HttpTarget:
         return b"%b\r\ncontent-length: %d\r\n\r\n%b" % (self._head, len(body), body)
 
     async def _connection(self) -> _Connection:
-        loop = asyncio.get_running_loop()
-        async with asyncio.timeout(_CONNECT_SECONDS):
-            _, connection = await loop.create_connection(_Connection, self._host, self._port)
-        return connection
+        return await connect(self._host, self._port)
 
 
 class _Lane:
@@ -219,8 +215,8 @@ class _Lane:
         self.send()
 
 
-async def exchange(connection: _Connection, request: bytes) -> tuple[int, bytes, bytes]:
-    """Send one request and return its reply's status, session id and body."""
+def ask(connection: _Connection, request: bytes) -> asyncio.Future[tuple[int, bytes, bytes]]:
+    """Send one request; the reply's status, session id and body come with the future."""
     done: asyncio.Future[tuple[int, bytes, bytes]] = asyncio.get_running_loop().create_future()
 
     def replied(_: _Connection, status: int, session: bytes, body: bytes) -> None:
@@ -233,8 +229,51 @@ async def exchange(connection: _Connection, request: bytes) -> tuple[int, bytes,
 
     connection.on_reply, connection.on_lost = replied, lost
     connection.transport.write(request)
-    try:
-        async with asyncio.timeout(_CONNECT_SECONDS):
-            return await done
-    finally:
-        connection.on_reply = connection.on_lost = None
+    return done
+
+
+async def exchange(connection: _Connection, request: bytes) -> tuple[int, bytes, bytes]:
+    """Send one request and return its reply's status, session id and body."""
+    async with asyncio.timeout(_EXCHANGE_SECONDS):
+        return await ask(connection, request)
+
+
+class Rest:
+    """The approval side of a server, as one approver, over one connection."""
+
+    def __init__(self, port: int, token: str, connection: _Connection) -> None:
+        self._connection = connection
+        self._head = f" HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\nauthorization: Bearer {token}\r\n".encode()
+
+    @classmethod
+    async def open(cls, port: int, token: str) -> Self:
+        """Connect to the server on `port`."""
+        return cls(port, token, await connect("127.0.0.1", port))
+
+    async def get(self, path: str) -> dict[str, Any]:
+        """Return the JSON object at `path`."""
+        return await self._exchange(b"GET " + path.encode() + self._head + b"\r\n")
+
+    async def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Return the JSON object that answers `body`."""
+        raw = orjson.dumps(body)
+        fields = b"content-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(raw)
+        return await self._exchange(b"POST " + path.encode() + self._head + fields + raw)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.transport.close()
+
+    async def _exchange(self, request: bytes) -> dict[str, Any]:
+        status, _, body = await exchange(self._connection, request)
+        if status != 200:
+            raise TargetError(f"{request[:60]!r} was answered with {status}: {body[:300]!r}")
+        return message(body)
+
+
+async def connect(host: str, port: int) -> _Connection:
+    """Return a new connection."""
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(_CONNECT_SECONDS):
+        _, connection = await loop.create_connection(_Connection, host, port)
+    return connection

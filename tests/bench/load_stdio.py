@@ -72,7 +72,15 @@ class StdioTarget:
         return target
 
     async def request(self, body: bytes) -> dict[str, Any]:
-        """Make one exchange; the first line that is a response is its reply."""
+        """Make one exchange, bounded in time."""
+        try:
+            async with asyncio.timeout(_START_SECONDS):
+                return await self.ask(body)
+        except TimeoutError:
+            raise TargetError(f"no reply within {_START_SECONDS:.0f} s to {body[:80]!r}") from None
+
+    def ask(self, body: bytes) -> asyncio.Future[dict[str, Any]]:
+        """Send one message; the first response that comes is its reply."""
         done: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
 
         def read(lines: list[bytes]) -> None:
@@ -83,13 +91,7 @@ class StdioTarget:
 
         self._pipes.on_lines = read
         self._pipes.stdin.write(body + b"\n")
-        try:
-            async with asyncio.timeout(_START_SECONDS):
-                return await done
-        except TimeoutError:
-            raise TargetError(f"no reply within {_START_SECONDS:.0f} s to {body[:80]!r}") from None
-        finally:
-            self._pipes.on_lines = None
+        return done
 
     async def measure(self, workload: Workload, load: Load) -> Measured:
         """Run `load` with that many ids outstanding."""

@@ -1,6 +1,6 @@
 """Measure Holdshort against doing without it, and against what one would use instead.
 
-    python tests/bench/run.py [--quick] [--only NAMES] [--lane LANE] [--json]
+    python tests/bench/run.py [--quick] [--share SHARE] [--only NAMES] [--lane LANE] [--json | --profile]
 
 One table per lane. All rows of a lane run against the same upstream in one go, turn by turn, so that what disturbs the
 machine disturbs them all; each figure is the median of its repeats. Ratios within a table are worth more than figures.
@@ -9,10 +9,8 @@ machine disturbs them all; each figure is the median of its repeats. Ratios with
 import argparse
 import json
 import sys
-import tempfile
-from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from contextlib import AsyncExitStack, suppress
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import median
 
@@ -20,15 +18,16 @@ import anyio
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bench.children import free_port, started, weigh
+from bench.children import weigh
 from bench.lanes import Lane, Opened, Place, Row
 from bench.load import EchoCalls, ListCalls, Load, Measured, Workload
+from bench.place import lane_place
+from bench.profiling import print_profile, profile
 from bench.rows import rows
 from bench.table import Figures, print_lane
 
 __all__ = ["main"]
 
-_UPSTREAM = str(Path(__file__).resolve().parent / "echo_upstream.py")
 _FEW_TOOLS = 10
 _MANY_TOOLS = 500
 _RATE = "rate"
@@ -117,7 +116,7 @@ async def measure_lane(lane: Lane, chosen: list[Row], plan: Plan) -> list[Figure
     """Measure every row of one lane, in turns."""
     measuring = [Measuring(row) for row in chosen if lane in row.lanes]
     present = [each for each in measuring if each.row.absent is None]
-    async with _place(lane, _FEW_TOOLS) as place, AsyncExitStack() as stack:
+    async with lane_place(lane, _FEW_TOOLS) as place, AsyncExitStack() as stack:
         for each in present:
             await each.open(place, stack)
         for each in present:
@@ -126,7 +125,7 @@ async def measure_lane(lane: Lane, chosen: list[Row], plan: Plan) -> list[Figure
             for each in present:
                 for figure, (workload, load) in plan.loads(each.opened.tool if each.opened else "").items():
                     await each.run(figure, workload, load)
-    async with _place(lane, _MANY_TOOLS) as place, AsyncExitStack() as stack:
+    async with lane_place(lane, _MANY_TOOLS) as place, AsyncExitStack() as stack:
         for each in present:
             if each.failed is None:
                 await each.open(place, stack)
@@ -143,19 +142,16 @@ async def _warm_up(each: Measuring) -> None:
     each.runs.pop("warm up", None)
 
 
-@asynccontextmanager
-async def _place(lane: Lane, tools: int) -> AsyncGenerator[Place]:
-    with tempfile.TemporaryDirectory(prefix="holdshort-bench-", ignore_cleanup_errors=True) as name:
-        folder = Path(name)
-        port = free_port()
-        command = [sys.executable, _UPSTREAM, "--http", str(port), "--tools", str(tools)]
-        async with started(command, port, folder / "upstream.log"):
-            yield Place(
-                lane=lane,
-                folder=folder,
-                upstream_url=f"http://127.0.0.1:{port}/mcp",
-                upstream_command=(sys.executable, _UPSTREAM, "--stdio", "--tools", str(tools)),
-            )
+async def _profile(lanes: list[Lane], only: frozenset[str]) -> bool:
+    for lane in lanes:
+        for row in rows(only):
+            if lane not in row.lanes or row.absent is not None:
+                continue
+            async with lane_place(lane, _FEW_TOOLS) as place, row.open(place) as opened:
+                if opened.pid is not None:
+                    await opened.target.measure(EchoCalls(opened.tool), Load(32, 512, 1.0))
+                    print_profile(f"{lane.arrow}, {row.name}", await profile(place, opened))
+    return True
 
 
 async def _measure(lanes: list[Lane], only: frozenset[str], plan: Plan, *, as_json: bool) -> bool:
@@ -174,17 +170,25 @@ def main() -> None:
     """Run the measurement. Exit code 1: some call of a measured row failed."""
     parser = argparse.ArgumentParser(description="measure Holdshort beside direct calls and other proxies")
     parser.add_argument("--quick", action="store_true", help="one repeat of a tenth of the load")
+    parser.add_argument("--share", type=float, help="this share of the full load instead")
     parser.add_argument("--only", default="", help="rows, by first word: direct,nginx,holdshort,sdk,fastmcp")
     parser.add_argument("--lane", action="append", choices=list(Lane), help="a lane (repeatable); default: all")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
+    parser.add_argument("--profile", action="store_true", help="say where a row's CPU time goes instead (needs py-spy)")
     options = parser.parse_args()
     only = frozenset(filter(None, options.only.split(",")))
     lanes = [Lane(each) for each in options.lane or list(Lane)]
 
-    async def measure() -> bool:
-        return await _measure(lanes, only, QUICK if options.quick else FULL, as_json=options.json)
+    plan = QUICK if options.quick else FULL
+    if options.share is not None:
+        plan = replace(plan, share=options.share)
 
-    with suppress(KeyboardInterrupt):
+    async def measure() -> bool:
+        if options.profile:
+            return await _profile(lanes, only or frozenset({"holdshort"}))
+        return await _measure(lanes, only, plan, as_json=options.json)
+
+    with suppress(KeyboardInterrupt, BrokenPipeError):
         sys.exit(0 if anyio.run(measure, backend_options={"use_uvloop": True}) else 1)
     sys.exit(130)
 
