@@ -1,6 +1,6 @@
 """What the user wrote, made into values: `holdshort.yaml`, its policy layers, and every problem with its place."""
 
-from holdshort.config.load import BadLabel, load_config, load_layer, wrap_config
+from holdshort.config.load import BadLabel, is_layer_file, load_config, load_layer, wrap_config
 from holdshort.config.model import (
     DEFAULT_LISTEN,
     AgentConfig,
@@ -31,6 +31,7 @@ __all__ = [
     "Problem",
     "ServerConfig",
     "Transport",
+    "is_layer_file",
     "load_config",
     "load_layer",
     "wrap_config",

@@ -37,14 +37,14 @@ def interpolate(text: str, environ: Mapping[str, str]) -> str:
         if reference is None:
             raise BadInterpolation(_why_not(inside))
         name, default = reference.groups()
-        value = environ.get(name)
-        if default is not None and not value:
-            return str(default)
-        if value is None:
+        if default is not None:
+            return environ.get(name) or str(default)
+        try:
+            return environ[name]
+        except KeyError:
             near = nearest(name, environ)
             hint = f"; did you mean `{near}`?" if near else f"; set it, or write `${{{name}:-default}}`"
-            raise BadInterpolation(f"the environment variable `{name}` is not set{hint}")
-        return value
+            raise BadInterpolation(f"the environment variable `{name}` is not set{hint}") from None
 
     return _REFERENCE.sub(fill, text)
 

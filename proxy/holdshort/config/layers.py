@@ -170,7 +170,7 @@ class _Rules:
             return None
         found = value.get("id")
         if found is None:
-            reading.problem(value.place, "rule: every rule needs an `id`, the name it has in verdicts and in the log")
+            reading.missing(value, "id", "every rule needs an `id`, its name in verdicts and in the log", RULE_KEYS)
             return None
         if found.kind not in {"string", "number"}:
             reading.problem(found.place, f"id: expected a name, got {found.described}")
@@ -191,8 +191,8 @@ class _Rules:
 
     def _action(self, value: Value, found: Mapping[str, Entry], rule_id: str | None) -> Action | None:
         if "action" not in found:
-            message = f"rule: every rule needs an `action`: {listed(Action)}"
-            self._reading.problem(value.place, message, rule_id)
+            message = f"every rule needs an `action`: {listed(Action)}"
+            self._reading.missing(value, "action", message, RULE_KEYS, rule=rule_id)
             return None
         entry = found["action"]
         if entry.value.raw in _SDK_WORDS:

@@ -27,7 +27,15 @@ from holdshort.config.settings import (
 from holdshort.errors import ConfigError
 from holdshort.policy import Layer, Place, Policy, compile_policy, wrap_policy
 
-__all__ = ["CONFIG_KEYS", "FOREIGN_CONFIG_KEYS", "BadLabel", "load_config", "load_layer", "wrap_config"]
+__all__ = [
+    "CONFIG_KEYS",
+    "FOREIGN_CONFIG_KEYS",
+    "BadLabel",
+    "is_layer_file",
+    "load_config",
+    "load_layer",
+    "wrap_config",
+]
 
 CONFIG_KEYS: Final = (
     "version",
@@ -68,6 +76,12 @@ def load_config(path: Path, environ: Mapping[str, str]) -> Config:
         if config is not None and not reading.problems:
             return config
     raise _errors(reading)
+
+
+def is_layer_file(path: Path) -> bool:
+    """Say whether the file at `path` is a policy layer rather than a `holdshort.yaml`; problems are not reported."""
+    document = Reading({}).document(path, str(path))
+    return document is not None and looks_like_layer(document)
 
 
 def load_layer(path: Path, environ: Mapping[str, str]) -> tuple[Policy, tuple[Problem, ...]]:
@@ -173,7 +187,8 @@ def _servers(
     entry = keys.get("mcpServers") or keys.get("servers")
     if wrapped is None:
         if entry is None:
-            reading.problem(document.place, "configuration: there is no `mcpServers`, so there is nothing to guard")
+            message = "there is no `mcpServers`, so there is nothing to guard"
+            reading.missing(document, "mcpServers", message, CONFIG_KEYS)
             return ServerBlock([], [], [])
         block = read_servers(reading, entry.value, folder)
         if not block.labels and entry.value.kind == "map":

@@ -10,7 +10,7 @@ from holdshort.config.layers import Mentions
 from holdshort.config.model import AgentConfig, ApproverConfig
 from holdshort.config.principals import LOCAL_AGENT, LOCAL_APPROVER
 from holdshort.config.reading import Reading
-from holdshort.policy.words import listed, unknown
+from holdshort.policy.words import listed, nearest
 
 __all__ = ["PERSON_KEYS", "People", "check_mentions", "read_people"]
 
@@ -68,7 +68,7 @@ def _read_person(
         return
     for key in ("name", "token"):
         if key not in found:
-            reading.problem(value.place, f"{kind}: every {kind} needs a `{key}`")
+            reading.missing(value, key, f"every {kind} needs a `{key}`", PERSON_KEYS)
     name = _name(reading, found["name"].value, f"{kind}: name") if "name" in found else None
     if name is not None:
         if name in names:
@@ -148,12 +148,19 @@ def check_mentions(reading: Reading, mentions: Mentions, people: People, labels:
     known = tuple(labels)
     for rule, tool, value in mentions.tools:
         if tool.plain_server is not None and known and tool.plain_server not in known:
-            reading.note(value.place, f"{unknown('server', tool.plain_server, known)} (no server of this file)", rule)
+            reading.note(
+                value.place, f"no server here is called `{tool.plain_server}`{_meant(tool.plain_server, known)}", rule
+            )
 
 
 def _able(people: People, allowed: frozenset[str] | None) -> list[str]:
     approvers = people.approvers or [ApproverConfig(LOCAL_APPROVER, "")]
     return sorted(one.name for one in approvers if allowed is None or one.name in allowed or one.groups & allowed)
+
+
+def _meant(word: str, known: Iterable[str]) -> str:
+    near = nearest(word, known)
+    return f"; did you mean `{near}`?" if near else ""
 
 
 def _words(people: Iterable[AgentConfig | ApproverConfig]) -> frozenset[str]:

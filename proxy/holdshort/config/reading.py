@@ -13,7 +13,7 @@ from holdshort.config.interpolate import BadInterpolation, interpolate
 from holdshort.config.model import Problem
 from holdshort.config.units import parse_bytes, parse_seconds
 from holdshort.policy import Place
-from holdshort.policy.words import listed, unknown
+from holdshort.policy.words import listed, nearest, unknown
 
 __all__ = ["Reading", "is_filled"]
 
@@ -73,8 +73,15 @@ class Reading:
             if entry.key in known:
                 found[entry.key] = entry
             elif entry.key not in ignored:
-                self.problem(entry.place, f"{where}: {unknown('key', entry.key, known)}", rule)
+                about = f"{where}: " if rule is None else ""
+                self.problem(entry.place, about + unknown("key", entry.key, known), rule)
         return found
+
+    def missing(self, value: Value, key: str, message: str, known: Collection[str], *, rule: str | None = None) -> None:
+        """Report that the map `value` lacks `key`, unless it is there misspelt, which is reported already."""
+        others = (entry.key for entry in value.entries if entry.key not in known)
+        if all(nearest(other, known) != key for other in others):
+            self.problem(value.place, message, rule)
 
     def text(self, value: Value, what: str, *, rule: str | None = None, numbers: bool = False) -> str | None:
         """Return a string, interpolated. With `numbers`, a number or a bool stands for its own text."""

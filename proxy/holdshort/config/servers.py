@@ -183,9 +183,9 @@ def _transport(reading: Reading, entry: Entry, keys: Mapping[str, Entry]) -> Tra
         reading.problem(keys["url"].place, f"server `{label}` has both `command` and `url`; keep one")
         return None
     if "command" not in keys and "url" not in keys:
-        near = nearest("command", (e.key for e in entry.value.entries if e.key not in keys))
-        hint = f"; is `{near}` meant to be `command`?" if near else ""
-        reading.problem(entry.place, f"server `{label}` needs a `command` to start or a `url` to connect to{hint}")
+        others = [given.key for given in entry.value.entries if given.key not in keys]
+        if not any(nearest(other, SERVER_KEYS) in {"command", "url"} for other in others):
+            reading.problem(entry.place, f"server `{label}` needs a `command` to start or a `url` to connect to")
         return None
     actual: Transport = "stdio" if "command" in keys else declared if declared in {"http", "sse"} else "http"
     if declared is not None and (declared == "stdio") != (actual == "stdio"):

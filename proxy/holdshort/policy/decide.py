@@ -75,6 +75,10 @@ class Policy:
         self._by_server: dict[str, _Candidates] = {}
         self._rows: dict[tuple[str, str, str, frozenset[str]], _Row] = {}
 
+    def __repr__(self) -> str:
+        rules = sum(len(layer.rules) for layer in self.layers)
+        return f"Policy({len(self.layers)} layers, {rules} rules, {self.digest[:12]})"
+
     def decide(self, call: Call) -> Verdict:
         """Return the verdict on `call`. Nothing is ever raised: what goes wrong in here is a deny that names it."""
         try:
