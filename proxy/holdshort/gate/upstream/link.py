@@ -6,6 +6,7 @@ from typing import Any, Final, Literal, Protocol
 
 import anyio
 
+from holdshort.config import LimitsConfig
 from holdshort.errors import HoldshortError
 from holdshort.wire import Frame, Kind, Limits
 
@@ -77,9 +78,16 @@ class UpstreamTimeout(UpstreamError):
 
 
 class UpstreamProtocol(UpstreamError):
-    """Raised when the server answered with something that is no response to the request."""
+    """Raised when the server answered with something that is no response to the request.
+
+    `status` is the HTTP status where that was the answer.
+    """
 
     code = "upstream_protocol"
+
+    def __init__(self, label: str, reason: str, *, sent: bool | None = None, status: int | None = None) -> None:
+        super().__init__(label, reason, sent=sent)
+        self.status = status
 
 
 class UpstreamBackoff(UpstreamError):
@@ -202,6 +210,20 @@ class UpstreamLimits:
     restart_max_seconds: float = 60.0
     stderr_line_bytes: int = 64 * 1024
     stderr_lines_per_second: int = 100
+
+    @classmethod
+    def of(cls, config: LimitsConfig) -> "UpstreamLimits":
+        """Return what the configuration says; the rest stays at its default."""
+        return cls(
+            message=Limits(
+                max_bytes=config.response_bytes, max_depth=config.json_depth, max_string_bytes=config.response_bytes
+            ),
+            connect_seconds=config.connect_timeout,
+            headers_seconds=config.header_timeout,
+            buffered_frames=config.event_buffer,
+            restart_seconds=config.restart_backoff,
+            restart_max_seconds=config.restart_backoff_max,
+        )
 
 
 class Log(Protocol):
