@@ -1,0 +1,89 @@
+"""The official suite against our fixture server, directly and through the proxy: the proxy may lose no check."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from conformance.expectations import DIFFERENT, DIRECT_FAILURES, FRONT_OWNED
+from conformance.runs import Route
+from conformance.suite import REVISIONS, Check, Results
+
+RunSuite = Callable[[Route, str], Awaitable[Results]]
+
+pytestmark = pytest.mark.timeout(300)
+through_the_proxy = pytest.mark.parametrize("route", ["http", "stdio"])
+at_each_revision = pytest.mark.parametrize("revision", REVISIONS)
+
+
+@at_each_revision
+async def test_the_fixture_server_itself_passes(suite: RunSuite, revision: str) -> None:
+    """Otherwise "as good as direct" would be a low bar."""
+    results = await suite("direct", revision)
+
+    failed = [
+        check
+        for check in results.worst().values()
+        if check.status in ("FAILURE", "WARNING") and not check.scenario.startswith(tuple(DIRECT_FAILURES))
+    ]
+    assert not failed, _table(failed, {})
+    assert results.passed >= {"2025-11-25": 84, "2026-07-28": 164}[revision]
+
+
+@at_each_revision
+@through_the_proxy
+async def test_the_proxy_loses_no_check(suite: RunSuite, route: Route, revision: str) -> None:
+    """Every check that succeeds directly succeeds through the proxy."""
+    direct = (await suite("direct", revision)).worst()
+    proxied = (await suite(route, revision)).worst()
+
+    lost = [
+        check
+        for key, check in direct.items()
+        if check.status == "SUCCESS" and check.scenario not in FRONT_OWNED and _status(proxied, key) != "SUCCESS"
+    ]
+    assert not lost, _table(lost, proxied)
+
+
+@at_each_revision
+@through_the_proxy
+async def test_our_own_edge_answers_as_it_must(suite: RunSuite, route: Route, revision: str) -> None:
+    """What only the edge can answer has absolute expectations."""
+    proxied = await suite(route, revision)
+
+    assert set(FRONT_OWNED) & set((await suite("direct", revision)).scenarios) <= set(proxied.scenarios)
+    wrong = [
+        check
+        for check in proxied.of(FRONT_OWNED).worst().values()
+        if check.status not in ("SUCCESS", "INFO")
+        and not ((expected := DIFFERENT.get((check.scenario, check.id))) and check.status in expected.statuses)
+    ]
+    assert not wrong, _table(wrong, {})
+
+
+@at_each_revision
+@through_the_proxy
+async def test_every_expectation_is_still_needed(suite: RunSuite, route: Route, revision: str) -> None:
+    """An exception that has become a success must leave the table."""
+    proxied = (await suite(route, revision)).worst().values()
+
+    seen = {(check.scenario, check.id) for check in proxied if check.status != "SUCCESS"}
+    scenarios = {check.scenario for check in proxied}
+    assert {key for key in DIFFERENT if key[0] in scenarios} <= seen
+
+
+def _status(results: dict[tuple[str, str, str], Check], key: tuple[str, str, str]) -> str:
+    found = results.get(key)
+    return "ABSENT" if found is None else found.status
+
+
+def _table(checks: list[Check], other: dict[tuple[str, str, str], Check]) -> str:
+    """The checks with what each side said, for the failure message."""
+    lines = [f"{len(checks)} checks:"]
+    for check in checks:
+        lines.append(f"  {check.scenario} / {check.id} ({check.name}): {check.status}: {check.detail}")
+        if other:
+            found = other.get(check.key)
+            lines.append(f"      through the proxy: {_status(other, check.key)}: {found.detail if found else ''}")
+    return "\n".join(lines)
