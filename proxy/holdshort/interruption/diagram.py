@@ -17,7 +17,7 @@ Drawn from the table in `proxy/holdshort/interruption/machine.py`; do not edit. 
 It cannot show the guards: who may decide, that expiry wins ties, that only the holder of the claim may report how a
 call ended. Those are in the same file, numbered.
 
-A call is sent to its upstream only on the way out of `executing`, and nothing leads from there back to `approved`:
+A call is sent to its upstream only while it is `executing`, and nothing leads from there back to `approved`:
 one approval causes at most one dispatch.
 """
 

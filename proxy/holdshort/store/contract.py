@@ -13,17 +13,20 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from holdshort.errors import HoldshortError
 from holdshort.interruption import Event, Interruption, State
 from holdshort.policy import Because
 
 __all__ = [
+    "ANYTHING",
+    "ANY_ROW",
     "Change",
     "Changes",
     "EntryKind",
     "InterruptionNotFound",
+    "Json",
     "LogEntry",
     "LogFilter",
     "NewEntry",
@@ -96,6 +99,9 @@ class LogFilter:
     interruption: str | None = None
 
 
+ANY_ROW: Final = LogFilter()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verification:
     """What checking the whole chain found. `problem` names the first row that is not as it was written."""
@@ -122,6 +128,9 @@ class Query:
     limit: int = 50
     cursor: str | None = None
     """`next_cursor` of the page before."""
+
+
+ANYTHING: Final = Query()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,7 +193,7 @@ class Store(Protocol):
         ...
 
     def entries(
-        self, *, after: int = 0, limit: int | None = None, where: LogFilter = LogFilter()
+        self, *, after: int = 0, limit: int | None = None, where: LogFilter = ANY_ROW
     ) -> AsyncIterator[LogEntry]:
         """Yield rows with a sequence greater than `after`, oldest first."""
         ...
@@ -221,7 +230,7 @@ class Store(Protocol):
         """Advance one interruption in one transaction and return it, unchanged if the event repeats what is recorded.
 
         A `Claim` gets its owner and fencing token here. When time was up the expiry is kept and `Expired` raised. An
-        event is never taken to be earlier than what was last written about any interruption.
+        event is never taken to be earlier than what was last written about that interruption.
 
         Raises:
             InterruptionError: as the machine says; a refused decision or claim leaves a row in the log.
@@ -235,7 +244,7 @@ class Store(Protocol):
         """
         ...
 
-    async def list(self, query: Query = Query()) -> Page: ...
+    async def list(self, query: Query = ANYTHING) -> Page: ...
 
     async def counts(self) -> Mapping[State, int]:
         """Return how many interruptions are in each state; states without any are left out."""

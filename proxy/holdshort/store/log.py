@@ -1,0 +1,145 @@
+"""The decision log in SQLite: appending a row, reading rows, and checking that every row is as it was written.
+
+Synchronous on purpose: the store calls it on its writer thread or in a worker, the command line calls it as it is.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+import apsw
+
+from holdshort.store.chain import GENESIS, BrokenLink, body_of, links, seal
+from holdshort.store.connection import translated
+from holdshort.store.contract import ANY_ROW, LogEntry, LogFilter, NewEntry, Verification
+from holdshort.store.faults import fault
+
+__all__ = ["append", "count", "head", "note_checkpoint", "read", "verify"]
+
+_PAGE: Final = 500
+
+
+def append(connection: apsw.Connection, entry: NewEntry) -> int:
+    """Append a row inside the transaction that is under way and return its sequence."""
+    fault("audit.append")
+    last, previous = head(connection)
+    body = body_of(last + 1, entry)
+    connection.execute(
+        "INSERT INTO log (sequence, body, hash, interruption) VALUES (?, ?, ?, ?)",
+        (last + 1, body, seal(previous, body), entry.interruption),
+    )
+    return last + 1
+
+
+def head(connection: apsw.Connection) -> tuple[int, bytes]:
+    """Return sequence and hash of the last row; of an empty log, zero and the genesis."""
+    found = connection.execute("SELECT sequence, hash FROM log ORDER BY sequence DESC LIMIT 1").fetchone()
+    return (0, GENESIS) if found is None else (int(found[0]), bytes(found[1]))
+
+
+def note_checkpoint(connection: apsw.Connection) -> None:
+    """Write down how far the log has come."""
+    fault("audit.checkpoint")
+    connection.execute("UPDATE checkpoint SET sequence = ?, hash = ?", head(connection))
+
+
+def count(connection: apsw.Connection) -> int:
+    with translated():
+        return head(connection)[0]
+
+
+def read(
+    connection: apsw.Connection, *, after: int = 0, limit: int | None = None, where: LogFilter = ANY_ROW
+) -> Iterator[LogEntry]:
+    """Yield rows after a sequence, oldest first. No transaction stays open between two pages."""
+    remaining = limit
+    while remaining is None or remaining > 0:
+        with translated():
+            rows = _page(connection, after, where)
+        for sequence, body, digest in rows:
+            after = sequence
+            fields = json.loads(body)
+            if _matches(fields, where):
+                yield LogEntry(sequence=sequence, body=body, hash=digest.hex(), fields=fields)
+                if remaining is not None:
+                    remaining -= 1
+                    if remaining == 0:
+                        return
+        if len(rows) < _PAGE:
+            return
+
+
+def verify(connection: apsw.Connection) -> Verification:
+    """Check every link, then that the log reaches as far as checkpoint and interruptions say it did."""
+    with translated():
+        # One snapshot: rows that are being written now belong to the next look.
+        connection.execute("BEGIN")
+        try:
+            return _verified(connection)
+        finally:
+            connection.execute("ROLLBACK")
+
+
+def _verified(connection: apsw.Connection) -> Verification:
+    rows, last = 0, GENESIS
+    noted = connection.execute("SELECT sequence, hash FROM checkpoint").fetchone()
+    stands: dict[str, tuple[str, int]] = {}
+    try:
+        for entry in links(_all(connection)):
+            rows, last = rows + 1, bytes.fromhex(entry.hash)
+            if noted is not None and entry.sequence == noted[0] and last != noted[1]:
+                raise BrokenLink(entry.sequence, f"row {entry.sequence} is not the one the checkpoint speaks of")
+            detail = entry.fields.get("detail") or {}
+            if "revision" in detail and "interruption" in entry.fields:
+                stands[entry.fields["interruption"]] = (detail["state"], detail["revision"])
+        if noted is not None and noted[0] > rows:
+            raise BrokenLink(rows + 1, f"the log ends at row {rows}; the checkpoint has seen row {noted[0]}")
+        for name, state, revision in connection.execute("SELECT id, state, revision FROM interruption"):
+            if stands.get(str(name)) != (state, revision):
+                raise BrokenLink(
+                    rows, f"interruption `{name}` is `{state}` at revision {revision}; the log knows otherwise"
+                )
+        _check_columns(connection)
+    except BrokenLink as broken:
+        return Verification(rows=rows, problem=broken.problem, first_bad=broken.sequence)
+    return Verification(rows=rows, head=last.hex())
+
+
+def _check_columns(connection: apsw.Connection) -> None:
+    """The column beside the text is not sealed; it must say what the text says."""
+    found = connection.execute(
+        "SELECT sequence FROM log WHERE interruption IS NOT json_extract(body, '$.interruption') LIMIT 1"
+    ).fetchone()
+    if found is not None:
+        raise BrokenLink(int(found[0]), f"row {found[0]} is filed under another interruption than it speaks of")
+
+
+def _all(connection: apsw.Connection) -> Iterable[tuple[int, str, bytes]]:
+    for row in connection.execute("SELECT sequence, body, hash FROM log ORDER BY sequence"):
+        yield _row(row)
+
+
+def _page(connection: apsw.Connection, after: int, where: LogFilter) -> list[tuple[int, str, bytes]]:
+    if where.interruption is None:
+        rows = connection.execute(
+            "SELECT sequence, body, hash FROM log WHERE sequence > ? ORDER BY sequence LIMIT ?", (after, _PAGE)
+        )
+    else:
+        rows = connection.execute(
+            "SELECT sequence, body, hash FROM log WHERE interruption = ? AND sequence > ? ORDER BY sequence LIMIT ?",
+            (where.interruption, after, _PAGE),
+        )
+    return [_row(row) for row in rows]
+
+
+def _row(row: tuple[Any, ...]) -> tuple[int, str, bytes]:
+    sequence, body, digest = row
+    return int(sequence), str(body), bytes(digest)
+
+
+def _matches(fields: dict[str, Any], where: LogFilter) -> bool:
+    return (
+        (not where.kinds or fields.get("kind") in where.kinds)
+        and (where.server is None or fields.get("server") == where.server)
+        and (where.agent is None or fields.get("agent") == where.agent)
+    )
