@@ -1,6 +1,8 @@
 """Where parked calls and the decision log are kept. `contract` says what is promised, `sqlite` keeps it."""
 
 from holdshort.store.contract import (
+    ANY_ROW,
+    ANYTHING,
     Change,
     EntryKind,
     InterruptionNotFound,
@@ -14,8 +16,13 @@ from holdshort.store.contract import (
     Store,
     Verification,
 )
+from holdshort.store.folder import StateFolderError, choose_folder
+from holdshort.store.sqlite import DEFAULT_RETENTION, SQLiteStore, open_store
 
 __all__ = [
+    "ANYTHING",
+    "ANY_ROW",
+    "DEFAULT_RETENTION",
     "Change",
     "EntryKind",
     "InterruptionNotFound",
@@ -26,6 +33,10 @@ __all__ = [
     "Query",
     "QuotaExceeded",
     "Quotas",
+    "SQLiteStore",
+    "StateFolderError",
     "Store",
     "Verification",
+    "choose_folder",
+    "open_store",
 ]

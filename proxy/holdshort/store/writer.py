@@ -73,21 +73,23 @@ class Writer:
     def __init__(
         self,
         path: Path,
+        connection: apsw.Connection,
         *,
         checkpoint: Callable[[apsw.Connection], None],
         on_change: Callable[[], None],
     ) -> None:
-        """`checkpoint` writes something small; `on_change` is called on the loop after a commit that changed."""
+        """`connection` is the one that writes to `path`; `checkpoint` writes something small.
+
+        `on_change` is called on the event loop after a commit that somebody may be waiting for.
+        """
         self._path = path
-        self._connection = open_database(path)
-        self._connection.set_busy_handler(self._busy)
-        self._connection.set_wal_hook(self._wal_grew)
+        self._connection = connection
         self._note_checkpoint = checkpoint
         self._on_change = on_change
         self._loop = asyncio.get_running_loop()
         self._jobs: queue.SimpleQueue[_Job | str] = queue.SimpleQueue()
         self._writing = threading.Lock()
-        self._patient = True
+        self._patient = False
         self._busy_since = 0.0
         self._wal_pages = 0
         self._moved_pages = 0
@@ -97,14 +99,11 @@ class Writer:
         self._closed = False
         self._thread = threading.Thread(target=self._serve, name="holdshort-writer", daemon=True)
 
-    @property
-    def connection(self) -> apsw.Connection:
-        """For migrations, before `start`."""
-        return self._connection
-
     def start(self) -> None:
+        """Take over the connection; from now on nobody else uses it."""
+        self._connection.set_busy_handler(self._busy)
+        self._connection.set_wal_hook(self._wal_grew)
         self._connection.execute("PRAGMA synchronous=NORMAL")
-        self._patient = False
         self._thread.start()
 
     async def close(self) -> None:
@@ -113,7 +112,6 @@ class Writer:
         self._jobs.put(_STOP)
         with anyio.CancelScope(shield=True):
             await anyio.to_thread.run_sync(self._thread.join)
-        self._connection.close()
 
     async def run(self, work: Work[T], *, durable: bool = True) -> T:
         """Commit `work` and return its value; `durable`: not before it is on disk.
