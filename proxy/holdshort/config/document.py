@@ -32,6 +32,8 @@ _STRING_TAG: Final = "tag:yaml.org,2002:str"
 _NUMBER: Final = re.compile(r"[-+]?(?:\d+|0o[0-7]+|0x[0-9a-fA-F]+|(?:\.\d+|\d+(?:\.\d*)?)(?:[eE][-+]?\d+)?)")
 # An alias names an anchor, and what was meant to be a value may look like one: `token: *s3cret`.
 _NAMED: Final = re.compile(r"(undefined alias|duplicate anchor).*", re.DOTALL)
+_JSON_COMMENT: Final = re.compile(r"(?:^|[\s,{\[])(//|/\*)(?=\s|\*)")
+_COMMENT_REACH: Final = 4
 _ASTRAL: Final = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 _LONE: Final = re.compile("[\ud800-\udfff]")
 
@@ -101,10 +103,13 @@ def _syntax(error: MarkedYAMLError, text: str, file: str) -> tuple[Place, str]:
     problem = _NAMED.sub(r"\1; quote a value that starts with `*` or `&`", str(error.problem or error.context))
     message = f"this is not YAML: {problem}"
     lines = text.splitlines()
-    nearby = [lines[at] for at in range(max(0, line - 1), line + 1) if at < len(lines)]
-    if any(part.lstrip().startswith(("//", "/*")) or " //" in part or "/*" in part for part in nearby):
-        message += "; a comment starts with `#`"
-    elif "'\\t'" in problem:
+    for at in range(min(line, len(lines) - 1), max(-1, line - _COMMENT_REACH), -1):
+        # The parser stumbles only after a comment of JSON's kind, which reads like a word to YAML.
+        comment = _JSON_COMMENT.search(lines[at])
+        if comment:
+            where = Place(file, at + 1, comment.start(1) + 1)
+            return where, f"this is not YAML: a comment starts with `#`, not with `{comment.group(1)}`"
+    if "'\\t'" in problem:
         message += "; indent with spaces"
     return Place(file, line + 1, column + 1), message
 

@@ -122,10 +122,8 @@ def _check_characters(text: str) -> None:
         raise BadPattern(text, f"it has {len(text)} characters; at most {_MAX_CHARS} are read")
     foreign = _FOREIGN.search(text)
     if foreign is not None:
-        shown = foreign.group() if foreign.group().isprintable() and foreign.group() != " " else "white space"
-        raise BadPattern(
-            text, f"{shown!r} has no meaning here; globs know `*` and `?` only, and a list may hold several"
-        )
+        shown = f"`{foreign.group()}`" if foreign.group().isprintable() and foreign.group() != " " else "white space"
+        raise BadPattern(text, f"{shown} has no meaning here; globs know `*` and `?`, and a list may hold several")
 
 
 def _is_glob(text: str) -> bool:

@@ -1,0 +1,324 @@
+"""One case, or more, for each numbered line of the precedence in `policy/decide.py`."""
+
+import re
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from holdshort.policy import (
+    Action,
+    Because,
+    Caller,
+    Layer,
+    Policy,
+    PolicyError,
+    Terms,
+    ToolFacts,
+    Verdict,
+    compile_policy,
+    decide,
+    explain,
+    wrap_policy,
+)
+from policy.samples import Says, call, rule
+
+# The package exports the function of the same name, which hides the module from `import`.
+engine = sys.modules["holdshort.policy.decide"]
+
+
+def policy(*layers: Layer) -> Policy:
+    return compile_policy(layers)
+
+
+def verdict(*layers: Layer, **facts: object) -> tuple[str, list[tuple[str, str]]]:
+    found = decide(policy(*layers), call(**facts))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    return found.action.value, [(reason.layer, reason.rule) for reason in found.because]
+
+
+def test_1_the_first_matching_rule_of_a_layer_wins_even_over_a_stricter_one_below() -> None:
+    layer = Layer("f", (rule("some", "allow", "github__delete_*"), rule("all", "deny", "*")))
+
+    assert verdict(layer) == ("allow", [("f", "some")])
+    assert verdict(layer, key="github__push") == ("deny", [("f", "all")])
+
+
+def test_1_a_rule_matches_when_tools_and_agents_and_condition_all_do() -> None:
+    layer = Layer("f", (rule("bot", "allow", "github__*", agents="ci-*", when=Says(True)), rule("rest", "deny")))
+
+    assert verdict(layer, agent="ci-bot") == ("allow", [("f", "bot")])
+    assert verdict(layer, agent="bob", groups="ci-staff") == ("allow", [("f", "bot")])
+    assert verdict(layer, agent="bob") == ("deny", [("f", "rest")])
+    assert verdict(layer, agent="ci-bot", key="files__x") == ("deny", [("f", "rest")])
+
+
+def test_2_a_layer_without_a_matching_rule_abstains() -> None:
+    silent = Layer("silent", (rule("other", "deny", "files__*"),))
+    speaking = Layer("speaking", (rule("yes", "allow", "github__*"),))
+
+    assert verdict(silent, speaking) == ("allow", [("speaking", "yes")])
+
+
+STRICTER = [("hide", "deny"), ("hide", "ask"), ("hide", "allow"), ("deny", "ask"), ("deny", "allow"), ("ask", "allow")]
+
+
+@pytest.mark.parametrize(("strict", "loose"), STRICTER)
+def test_2_the_strictest_layer_wins_in_either_order(strict: str, loose: str) -> None:
+    first, second = Layer("a", (rule("strict", strict),)), Layer("b", (rule("loose", loose),))
+
+    assert verdict(first, second) == (strict, [("a", "strict")])
+    assert verdict(second, first) == (strict, [("a", "strict")])
+
+
+def test_2_every_layer_that_says_the_winning_action_is_a_reason() -> None:
+    layers = [Layer(name, (rule(name, action),)) for name, action in (("a", "ask"), ("b", "allow"), ("c", "ask"))]
+
+    assert verdict(*layers) == ("ask", [("a", "a"), ("c", "c")])
+
+
+def test_3_when_all_layers_abstain_the_strictest_default_counts() -> None:
+    layers = [Layer("a", default=Action.ALLOW), Layer("b", default=Action.DENY), Layer("c", default=Action.ASK)]
+
+    assert verdict(*layers) == ("deny", [("b", "default")])
+    assert verdict(layers[0]) == ("allow", [("a", "default")])
+    assert verdict(layers[0], Layer("d")) == ("allow", [("a", "default")])
+
+
+def test_3_a_default_is_no_opinion_it_never_tightens_a_rule() -> None:
+    assert verdict(Layer("a", default=Action.DENY), Layer("b", (rule("yes", "allow"),))) == ("allow", [("b", "yes")])
+
+
+def test_3_without_any_default_every_call_asks() -> None:
+    assert verdict() == ("ask", [("default", "ask")])
+    assert verdict(Layer("a")) == ("ask", [("default", "ask")])
+
+
+def test_3_a_default_is_never_hide() -> None:
+    with pytest.raises(PolicyError, match="`default` is one of `allow`, `ask` or `deny`"):
+        Layer("a", default=Action.HIDE)
+
+
+@pytest.mark.parametrize("broken", ["error", "text"])
+@pytest.mark.parametrize("action", ["ask", "deny", "hide"])
+def test_4_a_restricting_rule_whose_condition_fails_counts_as_matching(action: str, broken: str) -> None:
+    found = decide(policy(Layer("f", (rule("guard", action, when=Says(broken)), rule("rest", "allow")))), call())
+
+    assert (found.action, found.because) == (Action(action), (Because("f", "guard"),))
+    assert len(found.errors) == 1
+    assert found.errors[0].startswith("f: rule `guard`: ")
+
+
+@pytest.mark.parametrize("broken", ["error", "text"])
+def test_4_an_allowing_rule_whose_condition_fails_counts_as_not_matching(broken: str) -> None:
+    found = decide(policy(Layer("f", (rule("yes", "allow", when=Says(broken)), rule("rest", "deny")))), call())
+
+    assert (found.action, found.because) == (Action.DENY, (Because("f", "rest"),))
+    assert len(found.errors) == 1
+
+
+def test_4_an_error_outside_of_exception_is_caught_too() -> None:
+    class Panic(BaseException):
+        pass
+
+    class Panics(Says):
+        def __call__(self, call: object) -> bool:
+            raise Panic("index out of bounds")
+
+    found = decide(policy(Layer("f", (rule("guard", "deny", when=Panics(True)), rule("rest", "allow")))), call())
+
+    assert found.action is Action.DENY
+    assert found.errors == ("f: rule `guard`: Panic: index out of bounds",)
+
+
+def test_4_an_error_of_our_own_is_a_deny_that_names_it_and_hides_the_tool(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> bool:
+        raise RecursionError
+
+    monkeypatch.setattr(engine, "matches", fail)
+    broken = policy(Layer("f", (rule("yes", "allow"),)))
+
+    found = broken.decide(call())
+    assert (found.action, found.errors) == (Action.DENY, ("policy failed: RecursionError",))
+    assert broken.hides(ToolFacts("github", "push"), Caller("local"))
+
+
+def test_4_an_uncomparable_caller_is_a_deny_and_not_an_exception() -> None:
+    wrong = Caller("local", groups=["ci"])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    good = call()
+
+    found = wrap_policy(False).decide(type(good)(good.tool, {}, wrong, good.now))
+
+    assert found.action is Action.DENY
+
+
+def test_5_terms_of_all_asking_layers_combine_to_the_strictest() -> None:
+    finance, board = frozenset({"finance"}), frozenset({"board", "ana"})
+    layers = [
+        Layer(
+            "a",
+            (rule("a", "ask", approvers=finance, required_approvals=2, expires_after=timedelta(hours=2)),),
+        ),
+        Layer(
+            "b",
+            (
+                rule(
+                    "b",
+                    "ask",
+                    approvers=board,
+                    expires_after=timedelta(minutes=30),
+                    decisions=frozenset({"approve", "edit"}),
+                    execute="on_decision",
+                ),
+            ),
+        ),
+        Layer("c", (rule("c", "ask", decisions=frozenset({"approve", "respond"}), execute="claimed"),)),
+        Layer("d", (rule("d", "allow"),)),
+    ]
+
+    assert decide(policy(*layers), call()).terms == Terms(
+        approvers=(finance, board),
+        required_approvals=2,
+        expires_after=timedelta(minutes=30),
+        decisions=frozenset({"approve", "reject"}),
+        execute="claimed",
+    )
+
+
+def test_5_a_term_that_nobody_speaks_of_keeps_its_default_and_is_no_opinion() -> None:
+    long = Layer("a", (rule("a", "ask", expires_after=timedelta(days=7), execute="on_decision"),))
+    silent = Layer("b", (rule("b", "ask"),))
+
+    terms = decide(policy(long, silent), call()).terms
+
+    assert terms == Terms(expires_after=timedelta(days=7), execute="on_decision")
+    assert decide(compile_policy([silent], expires_after=timedelta(hours=1)), call()).terms == Terms(
+        expires_after=timedelta(hours=1)
+    )
+
+
+def test_5_reject_is_always_left_to_approvers() -> None:
+    apart = [Layer(kind, (rule(kind, "ask", decisions=frozenset({kind})),)) for kind in ("approve", "edit")]
+
+    assert decide(policy(*apart), call()).terms.decisions == {"reject"}
+
+
+def test_5_an_approver_must_satisfy_every_restriction_by_name_or_group() -> None:
+    terms = Terms(approvers=(frozenset({"finance"}), frozenset({"board", "ana"})))
+
+    assert terms.eligible("ana", frozenset({"finance"}))
+    assert terms.eligible("bob", frozenset({"finance", "board"}))
+    assert not terms.eligible("bob", frozenset({"finance"}))
+    assert not terms.eligible("ana", frozenset())
+    assert Terms().eligible("anybody", frozenset())
+
+
+def test_6_a_tool_that_is_hidden_for_every_call_is_not_listed() -> None:
+    hiding = policy(
+        Layer("a", (rule("gone", "hide", "github__delete_*", agents="ci-*"),)), Layer("b", (rule("b", "allow"),))
+    )
+    deletes, pushes = ToolFacts("github", "delete_repo"), ToolFacts("github", "push")
+
+    assert hiding.hides(deletes, Caller("ci-bot"))
+    assert not hiding.hides(deletes, Caller("ana"))
+    assert not hiding.hides(pushes, Caller("ci-bot"))
+
+
+def test_6_a_condition_on_arguments_leaves_the_tool_listed_and_decides_at_the_call() -> None:
+    hiding = policy(Layer("a", (rule("big", "hide", when=Says("argument")), rule("rest", "allow"))))
+
+    assert not hiding.hides(call().tool, Caller("local"))
+    assert hiding.decide(call(arguments={"answer": True})).action is Action.HIDE
+    assert hiding.decide(call(arguments={"answer": False})).action is Action.ALLOW
+
+
+def test_6_a_condition_on_the_tool_alone_is_asked_when_tools_are_listed() -> None:
+    assert policy(Layer("a", (rule("x", "hide", when=Says(True, static=True)),))).hides(call().tool, Caller("local"))
+    assert policy(Layer("a", (rule("x", "hide", when=Says("error", static=True)),))).hides(call().tool, Caller("local"))
+    shown = policy(Layer("a", (rule("x", "allow", when=Says(True, static=True)), rule("y", "hide"))))
+    assert not shown.hides(call().tool, Caller("local"))
+
+
+def test_every_numbered_line_has_a_case_here() -> None:
+    promised = set(re.findall(r"^(\d+)\. ", engine.__doc__ or "", re.MULTILINE))
+    tested = set(re.findall(r"^def test_(\d+)_", Path(__file__).read_text(), re.MULTILINE))
+
+    assert promised == tested == {"1", "2", "3", "4", "5", "6"}
+
+
+def test_verdicts_are_the_same_when_they_come_from_memory() -> None:
+    remembered = policy(Layer("a", (rule("gone", "hide", "github__delete_*"), rule("rest", "ask"))))
+
+    first = [remembered.decide(call(key)) for key in ("github__delete_repo", "github__push")]
+    again = [remembered.decide(call(key)) for key in ("github__delete_repo", "github__push")]
+
+    assert first == again
+    assert first[0] is again[0]
+
+
+def test_memory_is_bounded_however_many_names_are_invented(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "_KEPT_ROWS", 10)
+    small = policy(Layer("a", (rule("gone", "hide", "s1__*"), rule("rest", "ask"))))
+
+    actions = [small.decide(call(f"s{number % 50}__t{number}")).action for number in range(500)]
+
+    assert actions.count(Action.HIDE) == 10
+    assert len(small._rows) <= 10  # pyright: ignore[reportPrivateUsage]
+    assert len(small._by_server) <= 10  # pyright: ignore[reportPrivateUsage]
+
+
+def test_the_digest_tells_policies_apart_and_ignores_places() -> None:
+    from holdshort.policy import Place
+
+    base = policy(Layer("a", (rule("x", "ask", "github__*"),)))
+
+    assert base.digest == policy(Layer("a", (rule("x", "ask", "github__*", place=Place("f", 1, 2)),))).digest
+    others = [
+        policy(Layer("b", (rule("x", "ask", "github__*"),))),
+        policy(Layer("a", (rule("y", "ask", "github__*"),))),
+        policy(Layer("a", (rule("x", "deny", "github__*"),))),
+        policy(Layer("a", (rule("x", "ask", "github__?"),))),
+        policy(Layer("a", (rule("x", "ask", "github__*", agents="bot"),))),
+        policy(Layer("a", (rule("x", "ask", "github__*", required_approvals=2),))),
+        policy(Layer("a", (rule("x", "ask", "github__*", approvers=frozenset({"ana"})),))),
+        policy(Layer("a", (rule("x", "ask", "github__*", when=Says(True)),))),
+        policy(Layer("a", (rule("x", "ask", "github__*"),), Action.ASK)),
+        policy(Layer("a", (rule("x", "ask", "github__*"),)), Layer("b")),
+    ]
+    assert len({base.digest, *(other.digest for other in others)}) == len(others) + 1
+    assert re.fullmatch(r"[0-9a-f]{64}", base.digest)
+
+
+def test_wrap_without_a_file_runs_declared_reads_and_asks_about_the_rest() -> None:
+    assert wrap_policy(False).decide(call(read_only=True)) == Verdict(Action.ALLOW, (Because("wrap", "reads"),))
+    assert wrap_policy(False).decide(call()) == Verdict(Action.ASK, (Because("wrap", "default"),))
+    assert wrap_policy(True).decide(call(read_only=True)) == Verdict(Action.ASK, (Because("wrap", "default"),))
+
+
+def test_an_explanation_gives_the_words_of_every_layer() -> None:
+    layers = [
+        Layer("org", (rule("other", "deny", "files__*"),), Action.ASK),
+        Layer("team", (rule("small", "allow", when=Says(False)), rule("push", "ask", "github__*"))),
+        Layer("odd", (rule("broken", "allow", when=Says("error")),)),
+        Layer("kind", (rule("yes", "allow"),)),
+        Layer("empty"),
+    ]
+
+    told = explain(policy(*layers), call())
+
+    assert told.verdict == policy(*layers).decide(call())
+    assert [(one.layer, one.rule, one.words) for one in told.layers] == [
+        ("org", None, "abstains: its one rule does not match"),
+        ("team", "push", "rule `small` matches the tool, but `when: says False` is false; rule `push` says ask"),
+        (
+            "odd",
+            None,
+            "rule `broken` could not be evaluated (KeyError: 'no'), and an error never allows; abstains: no rule is left",
+        ),
+        ("kind", "yes", "rule `yes` says allow; ask is stricter and wins"),
+        ("empty", None, "abstains: it has no rules"),
+    ]
+    alone = explain(policy(layers[0]), call())
+    assert alone.layers[0].words == (
+        "abstains: its one rule does not match; no layer had an opinion, so its default counts: ask"
+    )
