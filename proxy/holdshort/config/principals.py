@@ -16,6 +16,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final, Protocol
 
+from holdshort.config.model import LOCAL_AGENT
 from holdshort.errors import ConfigError, StateError
 
 __all__ = [
@@ -34,8 +35,6 @@ __all__ = [
 ]
 
 APPROVER_TOKEN_FILE: Final = "approver-token"  # noqa: S105 (a file's name)
-LOCAL_AGENT: Final = "local"
-"""The agent that a loopback caller without a token is, where no agents are configured."""
 LOCAL_APPROVER: Final = "approver"
 """The name of the one approver that exists where none is configured."""
 

@@ -1,0 +1,273 @@
+"""The JSON that comes in, checked, and the JSON that goes out, described. Unknown fields are refused, never ignored."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, RootModel
+
+__all__ = [
+    "ApproveBody",
+    "DecisionBody",
+    "DecisionOut",
+    "EditBody",
+    "ErrorOut",
+    "ExplainBody",
+    "ExplainOut",
+    "InterruptionList",
+    "InterruptionOut",
+    "LogList",
+    "LoginBody",
+    "LoginLinkBody",
+    "LoginLinkOut",
+    "OpenApiOut",
+    "PolicyOut",
+    "PreviewBody",
+    "RejectBody",
+    "ResolveBody",
+    "RespondBody",
+    "ServerList",
+    "SessionOut",
+    "StatusOut",
+    "WithdrawBody",
+]
+
+Fingerprint = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the call that was looked at")]
+Message = Annotated[str | None, Field(max_length=4000, description="Told to the agent, and kept in the decision log")]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class ApproveBody(_Body):
+    """Run exactly this."""
+
+    decision: Literal["approve"]
+    fingerprint: Fingerprint
+    message: Message = None
+
+
+class EditBody(_Body):
+    """Run this instead: an approval of other arguments."""
+
+    decision: Literal["edit"]
+    fingerprint: Fingerprint
+    arguments: dict[str, Any]
+    message: Message = None
+
+
+class RejectBody(_Body):
+    """Do not run it; `message` is the reason."""
+
+    decision: Literal["reject"]
+    fingerprint: Fingerprint
+    message: Message = None
+
+
+class RespondBody(_Body):
+    """Do not run it; give the agent this reply instead: a text, or a list of MCP content blocks."""
+
+    decision: Literal["respond"]
+    fingerprint: Fingerprint
+    content: Annotated[str, Field(min_length=1)] | Annotated[list[dict[str, Any]], Field(min_length=1)]
+    message: Message = None
+
+
+class DecisionBody(
+    RootModel[Annotated[ApproveBody | EditBody | RejectBody | RespondBody, Field(discriminator="decision")]]
+):
+    """What an approver says."""
+
+
+class WithdrawBody(_Body):
+    """The agent no longer wants its call."""
+
+    reason: Annotated[str | None, Field(max_length=4000)] = None
+
+
+class ResolveBody(_Body):
+    """An operator looked and says whether a call of unknown outcome ran."""
+
+    ran: bool
+    note: Annotated[str, Field(min_length=1, max_length=4000, description="How you know")]
+
+
+class ExplainBody(_Body):
+    """A call that nobody makes: what would policy say?"""
+
+    server: Annotated[str, Field(min_length=1, max_length=64)]
+    tool: Annotated[str, Field(min_length=1, max_length=256)]
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    agent: Annotated[str, Field(min_length=1, max_length=200)] = "local"
+    groups: list[str] = Field(default_factory=list)
+    client: str | None = None
+
+
+class LoginBody(_Body):
+    """One of the two: a link's one-time code, or an approver's token."""
+
+    code: Annotated[str | None, Field(max_length=200)] = None
+    token: Annotated[str | None, Field(max_length=1024)] = None
+
+
+class LoginLinkBody(_Body):
+    """Where the link leads: the queue, or one call."""
+
+    next: Annotated[str, Field(pattern=r"^/(review/[A-Za-z0-9_.~-]{1,128})?$")] = "/"
+
+
+class PreviewBody(_Body):
+    """Edited arguments as the text that was typed, so that no digit is lost on the way."""
+
+    fingerprint: Fingerprint
+    text: str
+
+
+class _Out(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+Time = Annotated[str, Field(description="RFC 3339, UTC", json_schema_extra={"format": "date-time"})]
+
+
+class RequesterOut(_Out):
+    """Who asked. `agent` is known by its credential; the rest is what it says about itself."""
+
+    agent: str
+    client: str | None
+    run_id: str | None
+    call_id: str | None
+    agent_path: list[str]
+
+
+class BecauseOut(_Out):
+    """A rule that spoke, and where it is."""
+
+    layer: str
+    rule: str
+
+
+class DecisionOut(_Out):
+    """One decision that was made."""
+
+    decision: Literal["approve", "edit", "reject", "respond"]
+    by: str
+    at: Time
+    message: str | None
+    arguments: dict[str, Any] | None
+
+
+class OutcomeOut(_Out):
+    """What became of the call."""
+
+    kind: Literal["ok", "tool_error", "upstream_error", "not_run", "lost", "ran"]
+    result: Any
+    error: Any
+    at: Time
+    note: str | None
+
+
+class InterruptionOut(_Out):
+    """One parked call."""
+
+    id: str
+    state: Literal[
+        "pending", "approved", "rejected", "answered", "expired", "withdrawn", "superseded", "executing", "executed",
+        "failed", "unknown",
+    ]  # fmt: skip
+    kind: str
+    server: str
+    tool: str
+    arguments: dict[str, Any] | None = Field(description="What will be sent; null once erased")
+    requested_arguments: dict[str, Any] | None = Field(description="What the agent sent; an edit leaves it alone")
+    fingerprint: str
+    definition: dict[str, Any] | None = Field(description="The tool as its server described it; nobody checked it")
+    definition_digest: str
+    requested_by: RequesterOut
+    because: list[BecauseOut]
+    decisions: list[DecisionOut]
+    required_approvals: int
+    allowed_decisions: list[Literal["approve", "edit", "reject", "respond"]]
+    created_at: Time
+    expires_at: Time
+    revision: int
+    outcome: OutcomeOut | None
+    answer: Any
+    reason: str | None
+    review_url: str | None
+
+
+class InterruptionList(_Out):
+    """A page of parked calls, newest first."""
+
+    interruptions: list[InterruptionOut]
+    next_cursor: str | None
+
+
+class ErrorDetail(_Out):
+    """Why not."""
+
+    code: str
+    message: str
+    interruption: InterruptionOut | None = None
+    pointer: str | None = None
+
+
+class ErrorOut(_Out):
+    """Every error looks like this; a conflict has the interruption as it stands."""
+
+    error: ErrorDetail
+
+
+class LogEntryOut(_Out):
+    """One row of the decision log. `hash` seals `body` and the row before."""
+
+    sequence: int
+    hash: str
+    body: str
+    entry: dict[str, Any]
+
+
+class LogList(_Out):
+    """A page of the decision log, oldest first; continue with `?after=` the last sequence."""
+
+    entries: list[LogEntryOut]
+    next_after: int | None
+
+
+class PolicyOut(RootModel[dict[str, Any]]):
+    """The policy in force."""
+
+
+class ExplainOut(RootModel[dict[str, Any]]):
+    """The verdict, and why."""
+
+
+class ServerList(_Out):
+    """The upstream servers and how they are."""
+
+    servers: list[dict[str, Any]]
+
+
+class SessionOut(_Out):
+    """The browser's login."""
+
+    approver: str
+    csrf: str
+
+
+class LoginLinkOut(_Out):
+    """A link that logs one browser in, once."""
+
+    url: str
+    expires_at: Time
+
+
+class StatusOut(_Out):
+    """Alive, or ready, or what is missing."""
+
+    status: Literal["ok", "ready", "not_ready"]
+    missing: list[str] = Field(default_factory=list)
+
+
+class OpenApiOut(RootModel[dict[str, Any]]):
+    """An OpenAPI 3.1 document."""

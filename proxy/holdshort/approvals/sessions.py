@@ -1,0 +1,118 @@
+"""Browser sessions and one-time login links, in memory: a restart logs everybody out, and that is all it does.
+
+A cookie is worth one approver for 30 idle minutes, 12 hours in all. A link's code is worth one login, within 15
+minutes; it travels in the fragment of a URL, so it is in no request line, no log and no preview.
+"""
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from holdshort.config.principals import Principal
+
+__all__ = ["LoginCodes", "Session", "SessionLimits", "Sessions", "same_secret"]
+
+
+@dataclass(frozen=True, slots=True)
+class SessionLimits:
+    """How long a login lasts."""
+
+    idle: timedelta = timedelta(minutes=30)
+    absolute: timedelta = timedelta(hours=12)
+    code: timedelta = timedelta(minutes=15)
+    max_sessions: int = 1000
+    max_codes: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One browser that is logged in."""
+
+    principal: Principal
+    csrf: str
+    started: datetime
+    seen: datetime
+
+
+def _digest(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
+
+
+class Sessions:
+    """Who is logged in, by the digest of the cookie."""
+
+    def __init__(self, clock: Callable[[], datetime], limits: SessionLimits | None = None) -> None:
+        self._clock = clock
+        self._limits = limits or SessionLimits()
+        self._sessions: dict[bytes, Session] = {}
+
+    @property
+    def lifetime(self) -> timedelta:
+        """How long a cookie may be kept at most."""
+        return self._limits.absolute
+
+    def start(self, principal: Principal) -> tuple[str, Session]:
+        """Return a new cookie value (256 random bits) and its session."""
+        now = self._clock()
+        self._sessions = {key: known for key, known in self._sessions.items() if self._alive(known, now)}
+        if len(self._sessions) >= self._limits.max_sessions:
+            del self._sessions[min(self._sessions, key=lambda key: self._sessions[key].seen)]
+        cookie = secrets.token_urlsafe(32)
+        session = Session(principal, secrets.token_urlsafe(32), now, now)
+        self._sessions[_digest(cookie)] = session
+        return cookie, session
+
+    def find(self, cookie: str, *, touch: bool = True) -> Session | None:
+        """Return the session of a cookie, if it still lasts; `touch` restarts its idle time."""
+        key = _digest(cookie)
+        session = self._sessions.get(key)
+        if session is None:
+            return None
+        now = self._clock()
+        if not self._alive(session, now):
+            del self._sessions[key]
+            return None
+        if touch:
+            session = replace(session, seen=max(now, session.seen))
+            self._sessions[key] = session
+        return session
+
+    def end(self, cookie: str) -> None:
+        """Log out."""
+        self._sessions.pop(_digest(cookie), None)
+
+    def _alive(self, session: Session, now: datetime) -> bool:
+        return now - session.seen < self._limits.idle and now - session.started < self._limits.absolute
+
+
+class LoginCodes:
+    """One-time codes; only their digests are kept."""
+
+    def __init__(self, clock: Callable[[], datetime], limits: SessionLimits | None = None) -> None:
+        self._clock = clock
+        self._limits = limits or SessionLimits()
+        self._codes: dict[bytes, tuple[Principal, datetime]] = {}
+
+    def issue(self, principal: Principal) -> tuple[str, datetime]:
+        """Return a new code for `principal` and the time until which it works."""
+        now = self._clock()
+        self._codes = {key: known for key, known in self._codes.items() if now < known[1]}
+        if len(self._codes) >= self._limits.max_codes:
+            del self._codes[min(self._codes, key=lambda key: self._codes[key][1])]
+        code = secrets.token_urlsafe(32)
+        until = now + self._limits.code
+        self._codes[_digest(code)] = (principal, until)
+        return code, until
+
+    def redeem(self, code: str) -> Principal | None:
+        """Return whose login this code is, the first time and in time; None ever after."""
+        found = self._codes.pop(_digest(code), None)
+        return found[0] if found is not None and self._clock() < found[1] else None
+
+
+def same_secret(expected: str, given: str) -> bool:
+    """Compare two secrets in constant time."""
+    return hmac.compare_digest(_digest(expected), _digest(given))

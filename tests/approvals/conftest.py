@@ -1,0 +1,21 @@
+"""One site per test: a store of its own, on a port of its own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+import pytest
+
+from approvals.site import Site, serving_site
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+async def site(tmp_path: Path) -> AsyncGenerator[Site]:
+    async with serving_site(tmp_path / "state") as running:
+        yield running
