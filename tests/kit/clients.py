@@ -6,11 +6,11 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
+from typing import IO, Any
 
 import anyio
 from anyio.abc import Process
@@ -26,6 +26,7 @@ __all__ = ["CLIENTS", "Agent", "Answer", "ClientKind", "connected"]
 CLIENTS_FOLDER = TESTS / "flows" / "clients"
 META_KEY = "holdshort/interruption"
 ANSWER_SECONDS = 40.0
+LEAVE_SECONDS = 3.0
 LINE_BYTES = 1 << 24
 
 
@@ -109,7 +110,7 @@ class Agent:
 
     _process: Process
     _lines: BufferedByteReceiveStream
-    stderr: list[str] = field(default_factory=list[str])
+    _stderr: IO[bytes]
 
     @property
     def pid(self) -> int:
@@ -136,6 +137,33 @@ class Agent:
                 if answer.state not in ("pending", "approved"):
                     return answer
 
+    async def introduce(self, target: Mapping[str, Any]) -> None:
+        """Tell the program where to connect and wait until it has."""
+        assert await self._ask(target) == {"ready": True}
+
+    async def leave(self) -> None:
+        """Let it end by itself, as a client does when its host quits; a few seconds later, without asking."""
+        if self._process.stdin is not None:
+            await self._process.stdin.aclose()
+        with anyio.move_on_after(LEAVE_SECONDS):
+            await self._process.wait()
+        if self.alive:
+            await self.kill9()
+
+    async def kill9(self) -> None:
+        """End the client program, not its children, with no chance to say goodbye."""
+        self._process.kill()
+        await self._process.wait()
+
+    @property
+    def alive(self) -> bool:
+        return self._process.returncode is None
+
+    def said(self) -> str:
+        """The end of its stderr."""
+        self._stderr.seek(0)
+        return self._stderr.read()[-6000:].decode("utf-8", "replace")
+
     async def _ask(self, order: Mapping[str, Any]) -> dict[str, Any]:
         assert self._process.stdin is not None
         await self._process.stdin.send(json.dumps(order).encode() + b"\n")
@@ -146,8 +174,7 @@ class Agent:
             with anyio.fail_after(ANSWER_SECONDS):
                 line = await self._lines.receive_until(b"\n", LINE_BYTES)
         except (TimeoutError, anyio.IncompleteRead, anyio.EndOfStream) as problem:
-            said = "\n".join(self.stderr[-60:])
-            raise RuntimeError(f"the client gave no answer ({type(problem).__name__}); stderr:\n{said}") from problem
+            raise RuntimeError(f"the client gave no answer ({type(problem).__name__}):\n{self.said()}") from problem
         answer: dict[str, Any] = json.loads(line)
         return answer
 
@@ -160,7 +187,6 @@ async def connected(
     token: str | None = None,
     command: Sequence[str] | None = None,
     env: Mapping[str, str] | None = None,
-    cwd: Path | None = None,
 ) -> AsyncGenerator[Agent]:
     """A client of this kind, connected to a URL or to a command over stdio."""
     target: dict[str, Any] = {"era": kind.era}
@@ -169,43 +195,23 @@ async def connected(
         target |= {"command": list(command), "env": {"PATH": os.environ.get("PATH", ""), **(env or {})}}
     else:
         target |= {"url": url, "headers": {"Authorization": f"Bearer {token}"} if token else {}}
-    environment = {**os.environ, **kind.environment()}
-    process = await anyio.open_process(
-        kind.command(),
-        env=environment,
-        cwd=cwd or TESTS,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    )
-    assert process.stdout is not None
-    agent = Agent(process, BufferedByteReceiveStream(process.stdout))
-    async with process, anyio.create_task_group() as tasks:
-        tasks.start_soon(_collect, process, agent.stderr)
+    # Its stderr goes to a file, so that no task of ours must drain it: a fixture may hold this open across tests.
+    with tempfile.TemporaryFile() as stderr:
+        process = await anyio.open_process(
+            kind.command(),
+            env={**os.environ, **kind.environment()},
+            cwd=TESTS,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            start_new_session=True,
+        )
+        assert process.stdout is not None
+        agent = Agent(process, BufferedByteReceiveStream(process.stdout), stderr)
         try:
-            assert process.stdin is not None
-            await process.stdin.send(json.dumps(target).encode() + b"\n")
-            assert await agent._hear() == {"ready": True}  # pyright: ignore[reportPrivateUsage]
+            await agent.introduce(target)
             yield agent
         finally:
             with anyio.CancelScope(shield=True):
-                await _leave(process)
-            tasks.cancel_scope.cancel()
-
-
-async def _leave(process: Process) -> None:
-    """Let it end by itself, as a client does when its host quits; a second later, without asking."""
-    if process.stdin is not None:
-        await process.stdin.aclose()
-    with anyio.move_on_after(3):
-        await process.wait()
-    if process.returncode is None:
-        process.kill()
-        await process.wait()
-
-
-async def _collect(process: Process, lines: list[str]) -> None:
-    assert process.stderr is not None
-    async for chunk in process.stderr:
-        lines.extend(chunk.decode("utf-8", "replace").splitlines())
+                await agent.leave()
+                await process.aclose()

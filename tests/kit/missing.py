@@ -13,7 +13,7 @@ __all__ = ["Missing", "must_have_everything", "require"]
 T = TypeVar("T")
 
 
-class Missing(Exception):  # noqa: N818  # not an error: a fact about this machine
+class Missing(Exception):  # not an error: a fact about this machine
     """Raised when this machine cannot have something a test needs; the message says what and why."""
 
 

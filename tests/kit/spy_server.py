@@ -54,7 +54,7 @@ class RpcError(Exception):
         self.status = status
 
 
-class Cancelled(Exception):  # noqa: N818  # the client's wish, not an error
+class Cancelled(Exception):  # the client's wish, not an error
     """The client gave this request up: it gets no answer."""
 
 
