@@ -14,7 +14,7 @@ from typing import Any, Final
 from bench.children import environment, free_port
 from bench.lanes import Lane, Opened, Place, Row, over_http, over_stdio
 
-__all__ = ["APPROVER_TOKEN", "COMMAND", "LABEL", "rows", "write_config"]
+__all__ = ["APPROVER_TOKEN", "COMMAND", "LABEL", "options", "rows", "write_config"]
 
 COMMAND: Final = (sys.executable, "-m", "holdshort")
 LABEL: Final = "bench"
@@ -61,7 +61,6 @@ def write_config(
     config = {
         "version": 1,
         "listen": f"127.0.0.1:{port}",
-        "state_dir": str(folder / "state"),
         "mcpServers": {LABEL: server},
         "approvers": [{"name": "ana", "token": APPROVER_TOKEN}],
         "policy": ["policy.yaml"],
@@ -70,6 +69,11 @@ def write_config(
     path = folder / "holdshort.yaml"
     path.write_text(json.dumps(config, indent=1))
     return path
+
+
+def options(config: Path) -> list[str]:
+    """Return the options that run a command on a written configuration, with its state beside it."""
+    return ["-c", str(config), "--state-dir", str(config.parent / "state")]
 
 
 def rows() -> list[Row]:
@@ -97,7 +101,7 @@ async def _named(place: Place) -> AsyncGenerator[Opened]:
     if place.lane is Lane.STDIO_STDIO:
         folder = place.folder / "holdshort-wrap"
         config = write_config(folder, {"command": place.upstream_command[0]}, port=free_port())
-        command = [*COMMAND, "wrap", "-c", str(config), "--", *place.upstream_command]
+        command = [*COMMAND, "wrap", *options(config), "--", *place.upstream_command]
         async with over_stdio(command, folder / "output.log") as opened:
             yield opened
         return
@@ -119,5 +123,5 @@ async def _serve(place: Place, path: str, tool: str) -> AsyncGenerator[Opened]:
     over_pipes = place.lane is Lane.HTTP_STDIO
     server: dict[str, Any] = {"command": command, "args": args} if over_pipes else {"url": place.upstream_url}
     config = write_config(folder, server, port=port)
-    async with over_http([*COMMAND, "serve", "-c", str(config)], port, folder / "output.log", path, tool) as opened:
+    async with over_http([*COMMAND, "serve", *options(config)], port, folder / "output.log", path, tool) as opened:
         yield opened

@@ -24,7 +24,7 @@ import orjson
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench.children import Child, environment, free_port, started, weigh
-from bench.holdshort_rows import APPROVER_TOKEN, COMMAND, LABEL, write_config
+from bench.holdshort_rows import APPROVER_TOKEN, COMMAND, LABEL, options, write_config
 from bench.lanes import Lane, Place
 from bench.load import Load, message
 from bench.load_http import HttpTarget, Rest
@@ -144,7 +144,7 @@ async def across(place: Place) -> list[Fact]:
     """Hold calls in `wrap`, decide them at `serve`."""
     async with _serve(place, "across") as child:
         folder = place.folder / "across"
-        command = [*COMMAND, "wrap", "-c", str(folder / "holdshort.yaml"), "--", *place.upstream_command]
+        command = [*COMMAND, "wrap", *options(folder / "holdshort.yaml"), "--", *place.upstream_command]
         target = await StdioTarget.open(command, environment(), folder / "wrap.log")
         rest = await Rest.open(child.port, APPROVER_TOKEN)
         delays: list[float] = []
@@ -170,7 +170,7 @@ async def _serve(place: Place, name: str) -> AsyncGenerator[Child]:
     port = free_port()
     folder = place.folder / name
     config = write_config(folder, {"url": place.upstream_url}, port=port, rules=_ASK, **_PATIENCE)
-    async with started([*COMMAND, "serve", "-c", str(config)], port, folder / "serve.log") as child:
+    async with started([*COMMAND, "serve", *options(config)], port, folder / "serve.log") as child:
         yield child
 
 
@@ -219,9 +219,9 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=10_000, help="calls left in the store")
     parser.add_argument("--held", type=int, default=10_000, help="calls held open; bounded by the limit of open files")
     parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
-    facts = anyio.run(measure, options.calls, options.held, backend_options={"use_uvloop": True})
-    if options.json:
+    asked = parser.parse_args()
+    facts = anyio.run(measure, asked.calls, asked.held, backend_options={"use_uvloop": True})
+    if asked.json:
         print(json.dumps({fact.what: fact.figure for fact in facts}, indent=2, ensure_ascii=False))
         return
     print("| what | figure | goal |\n|---|---:|---:|")
