@@ -18,6 +18,7 @@ from kit.ports import free_port
 from kit.process import Running, alive, running, until
 from kit.proxy import AGENT_TOKEN, OTHER_AGENT_TOKEN, ProxyKit, Record, serving
 from kit.spy import SpyRecord
+from kit.together import abandoned
 
 pytestmark = pytest.mark.timeout(90)
 
@@ -122,11 +123,9 @@ async def test_a_proxy_killed_while_a_call_runs_never_sends_it_again(scene: Scen
     arguments = {"name": "slow letter", "until": str(gate)}
     record = await _leave_pending(scene, "slow", arguments, client)
     await scene.proxy.approve(record)
-    async with anyio.create_task_group() as tasks, scene.agent(client) as agent:
-        tasks.start_soon(agent.call, "slow", arguments)
-        await scene.spy.until_executed("slow")
+    async with scene.agent(client) as agent:
+        await abandoned(agent.call("slow", arguments), scene.spy.until_executed("slow"))
         await scene.proxy.kill9()
-        tasks.cancel_scope.cancel()
     await scene.proxy.start()
     await scene.proxy.until_state(record["id"], "unknown")
     gate.touch()

@@ -1,4 +1,4 @@
-"""The servers people really use, behind one proxy: what they offer is what the agent sees, and a write waits for a person.
+"""The servers people really use, behind one proxy: the agent sees what they offer, and a write waits for a person.
 
 npm's everything (over stdio, streamable HTTP and legacy SSE), filesystem and memory; PyPI's git, time and fetch.
 """
@@ -15,7 +15,6 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
-import anyio
 import pytest
 
 from kit.clients import CLIENTS, Answer, connected
@@ -23,7 +22,8 @@ from kit.missing import require
 from kit.node import node_kit
 from kit.ports import free_port
 from kit.process import running
-from kit.proxy import AGENT_TOKEN, ProxyKit, serving
+from kit.proxy import AGENT_TOKEN, ProxyKit, Record, serving
+from kit.together import together
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -234,60 +234,52 @@ async def test_the_agent_sees_what_the_server_offers(proxy: ProxyKit, place: Pla
 @by_story
 async def test_a_write_waits_for_a_person_and_then_happens(proxy: ProxyKit, place: Place, story: Story) -> None:
     tool, arguments = story.write[0], story.write[1](place)
-    answers: list[Answer] = []
+
+    async def approve() -> tuple[Record, bool]:
+        (record,) = await proxy.pending()
+        before = story.happened(place, Answer({"content": []}))
+        await proxy.approve(record)
+        return record, before
+
     async with connected(_client(story.server), url=proxy.server_url(story.server), token=AGENT_TOKEN) as agent:
-
-        async def call() -> None:
-            answers.append(await agent.call_until_settled(tool, arguments))
-
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(call)
-            (record,) = await proxy.pending()
-            before = story.happened(place, Answer({"content": []}))
-            await proxy.approve(record)
+        answer, (record, before) = await together(agent.call_until_settled(tool, arguments), approve())
 
     assert (record["server"], record["tool"], record["arguments"]) == (story.server, tool, arguments)
     assert not before, "the effect was there before the approval"
-    assert not answers[0].is_error, answers[0]
-    assert story.happened(place, answers[0])
+    assert not answer.is_error, answer
+    assert story.happened(place, answer)
 
 
 async def test_a_rejected_write_leaves_no_trace(proxy: ProxyKit, place: Place) -> None:
     arguments = {"path": str(place.files / "never.txt"), "content": "no"}
-    answers: list[Answer] = []
+
+    async def reject() -> None:
+        (record,) = await proxy.pending()
+        await proxy.reject(record, "wrong runway")
+
     async with connected(LEGACY, url=proxy.server_url("filesystem"), token=AGENT_TOKEN) as agent:
+        answer, _ = await together(agent.call_until_settled("write_file", arguments), reject())
 
-        async def call() -> None:
-            answers.append(await agent.call_until_settled("write_file", arguments))
-
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(call)
-            (record,) = await proxy.pending()
-            await proxy.reject(record, "wrong runway")
-
-    assert answers[0].is_error
-    assert "wrong runway" in answers[0].text
+    assert answer.is_error
+    assert "wrong runway" in answer.text
     assert not (place.files / "never.txt").exists()
 
 
 async def test_an_edited_write_does_what_the_approver_wrote(proxy: ProxyKit, place: Place) -> None:
     asked = {"path": str(place.files / "edited.txt"), "content": "as the agent wanted"}
     edited = {**asked, "content": "as the approver wanted"}
-    answers: list[Answer] = []
+
+    async def edit() -> None:
+        (record,) = await proxy.pending()
+        response = await proxy.decide(record, "edit", arguments=edited)
+        assert response.status_code == 200, response.text
+
     async with connected(LEGACY, url=proxy.server_url("filesystem"), token=AGENT_TOKEN) as agent:
+        answer, _ = await together(agent.call_until_settled("write_file", asked), edit())
 
-        async def call() -> None:
-            answers.append(await agent.call_until_settled("write_file", asked))
-
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(call)
-            (record,) = await proxy.pending()
-            response = await proxy.decide(record, "edit", arguments=edited)
-            assert response.status_code == 200, response.text
-
-    assert not answers[0].is_error, answers[0]
+    assert not answer.is_error, answer
     assert (place.files / "edited.txt").read_text() == "as the approver wanted"
-    assert "as the approver wanted" in answers[0].text, "the model must learn what really ran"
+    assert "as the approver wanted" in answer.text, "the model must learn what really ran"
 
 
 async def test_a_denied_tool_of_a_modern_server_is_listed_and_refused(proxy: ProxyKit, place: Place) -> None:

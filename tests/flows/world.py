@@ -8,12 +8,11 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 from typing import Any, TypeVar
 
-import anyio
-
 from kit.clients import Agent, ClientKind, connected
 from kit.process import until_async
 from kit.proxy import AGENT_TOKEN, ProxyKit, Record
 from kit.spy import SpyRecord
+from kit.together import together
 
 __all__ = ["HOLD", "LAYER", "World"]
 
@@ -85,12 +84,8 @@ class World:
 
     async def settled(self, name: str, call: Awaitable[T], decide: Callable[[Record], Awaitable[None]]) -> T:
         """Let `call` wait, decide about it when it is pending, and return what the client got in the end."""
-        answers: list[T] = []
 
-        async def wait() -> None:
-            answers.append(await call)
-
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(wait)
+        async def decided() -> None:
             await decide(await self.pending(name))
-        return answers[0]
+
+        return (await together(call, decided()))[0]
