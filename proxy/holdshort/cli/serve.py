@@ -1,0 +1,52 @@
+"""`holdshort serve`: put the servers of a configuration behind policy."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["serve_command"]
+
+
+def serve_command(
+    config: Annotated[Path, typer.Option("--config", "-c", help="The configuration file.", dir_okay=False)] = Path(
+        "holdshort.yaml"
+    ),
+    state_dir: Annotated[
+        Path | None,
+        typer.Option("--state-dir", help="Where parked calls and the decision log are kept.", file_okay=False),
+    ] = None,
+    listen: Annotated[str | None, typer.Option("--listen", help="Address to listen on, as HOST:PORT.")] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more on standard error.")] = False,
+) -> None:
+    """Serve every server of a configuration to agents, and the review page to approvers.
+
+    Agents connect to http://HOST:PORT/mcp (all servers) or /mcp/NAME (one of them); approvers open http://HOST:PORT/.
+
+    Examples:
+
+        holdshort serve
+
+        holdshort serve --config team/holdshort.yaml --listen 127.0.0.1:8800
+    """
+    import os
+
+    from holdshort.cli.running import run_async, with_listen
+    from holdshort.config import load_config
+    from holdshort.server import serve
+    from holdshort.server.logs import make_log
+    from holdshort.store.folder import choose_folder
+
+    loaded = load_config(config, os.environ)
+    for note in loaded.notes:
+        print(f"holdshort: note: {note}", file=sys.stderr)
+    if listen is not None:
+        loaded = with_listen(loaded, listen)
+    folder = choose_folder(state_dir or loaded.state_dir, os.environ)
+    log = make_log(verbose=verbose)
+    run_async(lambda: serve(loaded, folder, log, say=_say))
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,271 @@
+"""What an agent is told about a call that did not simply run. Chosen here, nowhere else.
+
+Every text says three things a model can act on: whether anything was executed, where the call stands, and what to do
+next. A parked call is answered with `isError: true`, because clients check a result that is no error against the
+tool's output schema, and a waiting call has no output.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from holdshort.gate.meta import INTERRUPTION_KEY
+from holdshort.gate.methods import Era
+from holdshort.interruption import Interruption, State
+from holdshort.policy import Verdict
+from holdshort.wire import RequestId, error_reply, result_reply
+
+__all__ = [
+    "INTERNAL_ERROR",
+    "INTERRUPTION_KEY",
+    "INVALID_PARAMS",
+    "METHOD_NOT_FOUND",
+    "UPSTREAM_ERROR",
+    "denied",
+    "interruption_meta",
+    "invalid_params",
+    "no_record",
+    "not_ready",
+    "over_quota",
+    "pending_text",
+    "settled",
+    "status_text",
+    "tool_error",
+    "unknown_method",
+    "unknown_tool",
+    "upstream_failed",
+    "waiting",
+]
+
+METHOD_NOT_FOUND: Final = -32601
+INVALID_PARAMS: Final = -32602
+INTERNAL_ERROR: Final = -32603
+UPSTREAM_ERROR: Final = -31_000
+"""Ours, for an upstream that cannot be reached or does not answer; outside of what JSON-RPC and MCP reserve."""
+
+
+def unknown_tool(request_id: RequestId, name: str) -> dict[str, Any]:
+    """A tool that is hidden and one that does not exist read the same."""
+    return error_reply(request_id, INVALID_PARAMS, f"Unknown tool: {name}")
+
+
+def unknown_method(request_id: RequestId, method: str) -> dict[str, Any]:
+    """A method that no supported revision of this era defines."""
+    return error_reply(request_id, METHOD_NOT_FOUND, f"Method not found: {method}")
+
+
+def invalid_params(request_id: RequestId, reason: str) -> dict[str, Any]:
+    """The request itself is wrong."""
+    return error_reply(request_id, INVALID_PARAMS, reason)
+
+
+def upstream_failed(request_id: RequestId, reason: str) -> dict[str, Any]:
+    """The server behind the proxy could not take or answer a request that needed no approval."""
+    return error_reply(request_id, UPSTREAM_ERROR, reason)
+
+
+def denied(request_id: RequestId, verdict: Verdict, tool: str, era: Era) -> dict[str, Any]:
+    """Policy refuses the call; the rules are named so a person can find them."""
+    rules = ", ".join(f"{because.layer} rule {because.rule}" for because in verdict.because)
+    text = (
+        f"Refused by policy: `{tool}` may not be called with these arguments ({rules}). Nothing was executed, and "
+        "repeating the call will not change that. Choose another way, or tell the user that policy forbids it."
+    )
+    return _tool_result(request_id, text, era, None)
+
+
+def tool_error(request_id: RequestId, text: str, era: Era) -> dict[str, Any]:
+    """A call that could not even be parked, in words for the model."""
+    return _tool_result(request_id, text, era, None)
+
+
+def over_quota(request_id: RequestId, reason: str, era: Era) -> dict[str, Any]:
+    """Too much is waiting already."""
+    text = (
+        f"Not executed and not queued: {reason}. Wait until some of the calls that await approval are decided before "
+        "asking for more."
+    )
+    return _tool_result(request_id, text, era, None)
+
+
+def no_record(request_id: RequestId, era: Era) -> dict[str, Any]:
+    """The store cannot record, so no call is made."""
+    text = (
+        "Not executed: the approval proxy cannot record calls at the moment, so it makes none. This is a fault of the "
+        "proxy, not of the call; tell the user, and try again later."
+    )
+    return _tool_result(request_id, text, era, None)
+
+
+def waiting(request_id: RequestId, record: Interruption, era: Era) -> dict[str, Any]:
+    """The hold is over and nobody has decided yet."""
+    return _tool_result(request_id, pending_text(record), era, record)
+
+
+def pending_text(record: Interruption) -> str:
+    """The pending answer's text."""
+    review = f" An approver can decide at {record.review_url} ." if record.review_url else ""
+    return (
+        f"NOT EXECUTED YET: `{record.tool}` needs a person's approval and is waiting for it (interruption "
+        f"{record.id}). Nothing has been sent to `{record.server}`.{review} The request waits until "
+        f"{_time(record.expires_at)}. To get the result, repeat exactly this call later, with the same arguments: it "
+        "joins this request, asks nobody twice and runs once. Do not try to reach the same effect another way."
+    )
+
+
+def status_text(record: Interruption) -> str:
+    """One line on where a call stands, for progress messages and task handles."""
+    match record.state:
+        case State.PENDING:
+            got = len({vote.by for vote in record.decisions if vote.decision == "approve"})
+            wanted = record.terms.required_approvals
+            count = f" ({got} of {wanted} approvals)" if wanted > 1 else ""
+            where = f": {record.review_url}" if record.review_url else ""
+            return f"awaiting human approval{count}{where}"
+        case State.APPROVED:
+            return "approved, about to run"
+        case State.EXECUTING:
+            return "approved, running"
+        case _:
+            return _what_happened(record)
+
+
+def not_ready(request_id: RequestId, record: Interruption, reason: str, era: Era) -> dict[str, Any]:
+    """Approved, but the server cannot be reached; the approval stands."""
+    text = (
+        f"NOT EXECUTED YET: this call of `{record.tool}` is approved (interruption {record.id}), but {reason}. Nothing "
+        "was executed. Repeat exactly this call later: it runs once the server can be reached, without asking again."
+    )
+    return _tool_result(request_id, text, era, record)
+
+
+def settled(request_id: RequestId, record: Interruption, era: Era) -> dict[str, Any]:
+    """The answer to a call whose interruption has ended.
+
+    An executed call is answered with what its server said, as it said it; only where an approver changed the
+    arguments is the model told, because it would otherwise reason from a call that never ran.
+    """
+    outcome = record.outcome
+    if record.state is State.EXECUTED and outcome is not None:
+        if outcome.error is not None:
+            return {"jsonrpc": "2.0", "id": request_id, "error": outcome.error}
+        result = dict(outcome.result or {})
+        if record.arguments != record.requested_arguments:
+            result["content"] = [_text(_edited_text(record)), *_content(result)]
+        result["_meta"] = {**_mapping(result.get("_meta")), INTERRUPTION_KEY: interruption_meta(record)}
+        return result_reply(request_id, result)
+    if record.state is State.ANSWERED:
+        return _answered(request_id, record, era)
+    return _tool_result(request_id, _what_happened(record), era, record)
+
+
+def interruption_meta(record: Interruption) -> dict[str, Any]:
+    """The value under `_meta["holdshort/interruption"]` on every answer about a parked call; it carries no secret."""
+    return {
+        "id": record.id,
+        "state": record.state.value,
+        "server": record.server,
+        "tool": record.tool,
+        "fingerprint": record.fingerprint,
+        "expires_at": _time(record.expires_at),
+        "review_url": record.review_url,
+    }
+
+
+def _what_happened(record: Interruption) -> str:
+    tool = f"`{record.tool}`"
+    said = _reason(record)
+    match record.state:
+        case State.REJECTED:
+            by = next((vote.by for vote in record.decisions if vote.decision == "reject"), "an approver")
+            return (
+                f"REJECTED: {by} rejected this call of {tool}{said}. It was not executed and will not be. Do not "
+                "repeat it unchanged; follow the reason, or ask the user how to go on."
+            )
+        case State.EXPIRED:
+            return (
+                f"EXPIRED: nobody decided in time about this call of {tool}. It was not executed; it was not rejected "
+                "either. If it is still needed, call again, which asks anew."
+            )
+        case State.WITHDRAWN:
+            return (
+                f"WITHDRAWN: this call of {tool} was cancelled before it ran{said}. It was not executed. "
+                "If it is still needed, call again, which asks anew."
+            )
+        case State.SUPERSEDED:
+            return (
+                f"NOT EXECUTED: what was asked about {tool} no longer holds{said}, so the approval does not "
+                "apply any more. Look at the tool's definition again and, if the call is still needed, call again."
+            )
+        case State.FAILED:
+            return (
+                f"NOT EXECUTED: the call of {tool} was approved, but it could not be delivered{said}. Nothing was "
+                "executed. If it is still needed, call again, which asks anew."
+            )
+        case State.UNKNOWN:
+            return (
+                f"OUTCOME UNKNOWN: the approved call of {tool} was sent, but no answer came back{said}. It may or "
+                "may not have taken effect. Do NOT repeat it. Check the state of things with a read-only tool, or "
+                "ask the user."
+            )
+        case State.EXECUTED:
+            return f"the call of {tool} was approved and has run"
+        case State.ANSWERED:
+            return f"an approver answered in place of {tool}; the tool was not called"
+        case _:
+            return pending_text(record)
+
+
+def _answered(request_id: RequestId, record: Interruption, era: Era) -> dict[str, Any]:
+    by = next((vote.by for vote in record.decisions if vote.decision == "respond"), "an approver")
+    note = f"ANSWERED BY A PERSON: `{record.tool}` was not executed; {by} answered in its place:"
+    answer = record.answer
+    content = answer if isinstance(answer, list) else [_text(answer if isinstance(answer, str) else json.dumps(answer))]
+    result: dict[str, Any] = {"content": [_text(note), *content]}
+    if record.definition is not None and "outputSchema" in record.definition:
+        # Clients check a result that is no error against that schema, and a person's words do not fit it.
+        result["isError"] = True
+    return result_reply(request_id, _with_meta(result, era, record))
+
+
+def _edited_text(record: Interruption) -> str:
+    by = next((vote.by for vote in reversed(record.decisions) if vote.decision == "edit"), "an approver")
+    ran = json.dumps(record.arguments, ensure_ascii=False)
+    return f"EDITED BEFORE IT RAN: {by} changed the arguments of this call. It ran with these instead: {ran}"
+
+
+def _reason(record: Interruption) -> str:
+    if record.state is State.REJECTED:
+        message = next((vote.message for vote in record.decisions if vote.decision == "reject"), None)
+    else:
+        message = record.reason or (record.outcome.note if record.outcome else None)
+    return f": {message.strip()}" if message and message.strip() else ""
+
+
+def _tool_result(request_id: RequestId, text: str, era: Era, record: Interruption | None) -> dict[str, Any]:
+    return result_reply(request_id, _with_meta({"content": [_text(text)], "isError": True}, era, record))
+
+
+def _with_meta(result: dict[str, Any], era: Era, record: Interruption | None) -> dict[str, Any]:
+    if era is Era.MODERN:
+        result = {"resultType": "complete", **result}
+    if record is not None:
+        result["_meta"] = {INTERRUPTION_KEY: interruption_meta(record)}
+    return result
+
+
+def _content(result: Mapping[str, Any]) -> list[Any]:
+    content = result.get("content")
+    return content if isinstance(content, list) else []
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _text(text: str) -> dict[str, str]:
+    return {"type": "text", "text": text}
+
+
+def _time(at: Any) -> str:
+    return str(at.strftime("%Y-%m-%dT%H:%M:%SZ"))

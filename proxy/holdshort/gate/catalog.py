@@ -1,0 +1,212 @@
+"""The tools one link offers, as their server defined them: what policy may know of a tool before it is called.
+
+A tool that its server does not list does not exist for an agent, exactly like a hidden one.
+"""
+
+import re
+import secrets
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
+
+import anyio
+import orjson
+
+from holdshort import __version__
+from holdshort.gate.exchange import Peer
+from holdshort.gate.methods import MODERN_VERSIONS, Era
+from holdshort.gate.upstream import Link, UpstreamProtocol, UpstreamTimeout
+from holdshort.interruption import definition_digest
+from holdshort.policy import Caller, Policy, ToolFacts
+from holdshort.wire import MCP_META_PREFIX, Frame, decode, encode
+
+__all__ = ["MAX_TOOLS", "Catalog", "Definition", "envelope"]
+
+MAX_TOOLS: Final = 1_000
+"""Tools kept of one server; more than a model could choose from, and a bound on what a hostile server costs."""
+
+_MAX_PAGES: Final = 100
+_LIST_SECONDS: Final = 30
+_LONG_INTEGER = re.compile(rb"\d{19}")
+_HINTS: Final = {
+    "read_only": ("readOnlyHint", False),
+    "destructive": ("destructiveHint", True),
+    "idempotent": ("idempotentHint", False),
+    "open_world": ("openWorldHint", True),
+}
+"""MCP 2025-11-25, ToolAnnotations: what holds when a hint is not declared."""
+
+
+@dataclass(frozen=True)
+class Definition:
+    """One tool as its server defined it."""
+
+    raw: Mapping[str, Any]
+    facts: ToolFacts
+
+    @property
+    def name(self) -> str:
+        """The tool's name at its server."""
+        return self.facts.name
+
+    @cached_property
+    def digest(self) -> str:
+        """What an approval is bound to: changes when anything the server says of the tool changes."""
+        return definition_digest(dict(self.raw))
+
+    @cached_property
+    def has_header_parameters(self) -> bool:
+        """Whether some argument is mirrored in a header (`x-mcp-header` in the input schema)."""
+        return b"x-mcp-header" in encode(self.raw.get("inputSchema"))
+
+
+def envelope(capabilities: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return the `_meta` that a request of our own needs on a modern link (MCP 2026-07-28, basic)."""
+    return {
+        f"{MCP_META_PREFIX}protocolVersion": MODERN_VERSIONS[-1],
+        f"{MCP_META_PREFIX}clientCapabilities": dict(capabilities or {}),
+        f"{MCP_META_PREFIX}clientInfo": {"name": "holdshort", "version": __version__},
+    }
+
+
+class Catalog:
+    """The tools of one link, learnt from the lists the client asks for, or asked for by ourselves when needed."""
+
+    def __init__(self, server: str, *, trust_annotations: bool, fresh_seconds: float | None = None) -> None:
+        self.server = server
+        self._trust = trust_annotations
+        self._fresh_seconds = fresh_seconds
+        self._definitions: dict[str, Definition] = {}
+        self._complete = False
+        self._read_at = 0.0
+        self._lock = anyio.Lock()
+
+    def find(self, name: str) -> Definition | None:
+        """Return the tool if it is known and the list is current; ask `ensure` otherwise."""
+        if self._fresh_seconds is not None and anyio.current_time() - self._read_at > self._fresh_seconds:
+            return None
+        return self._definitions.get(name) if self._complete else None
+
+    def invalidate(self) -> None:
+        """The server said its list changed: read it again before the next judgement."""
+        self._complete = False
+
+    async def ensure(self, name: str, link: Link, peer: Peer) -> Definition | None:
+        """Return the tool, reading the server's list if that is needed to know; None when it is not listed.
+
+        Raises:
+            UpstreamError: the list could not be read, so nothing can be said of the tool.
+        """
+        found = self.find(name)
+        if found is not None:
+            return found
+        async with self._lock:
+            found = self.find(name)
+            # A name that a list read within this second does not have: a flood of wrong names reads no flood of lists.
+            if found is not None or (self._complete and anyio.current_time() - self._read_at < 1.0):
+                return found
+            await self._read(link, peer)
+        return self._definitions.get(name)
+
+    async def refresh(self, link: Link, peer: Peer) -> None:
+        """Read the whole list anew; what a person approved is compared with what the server says now.
+
+        Raises:
+            UpstreamError: the list could not be read.
+        """
+        async with self._lock:
+            await self._read(link, peer)
+
+    async def _read(self, link: Link, peer: Peer) -> None:
+        found: dict[str, Definition] = {}
+        cursor: str | None = None
+        for _ in range(_MAX_PAGES):
+            params: dict[str, Any] = {} if peer.era is Era.LEGACY else {"_meta": envelope()}
+            if cursor is not None:
+                params["cursor"] = cursor
+            request_id = f"holdshort-{secrets.token_hex(8)}"
+            body = {"jsonrpc": "2.0", "id": request_id, "method": "tools/list", "params": params}
+            try:
+                with anyio.fail_after(_LIST_SECONDS):
+                    reply = await link.request(Frame(body), _ignore)
+            except TimeoutError:
+                raise UpstreamTimeout(self.server, f"did not list its tools within {_LIST_SECONDS} seconds") from None
+            if "error" in reply.value:
+                if reply.value["error"]["code"] == -32601:
+                    break  # a server without tools
+                raise UpstreamProtocol(self.server, f"would not list its tools: {reply.value['error']['message']}")
+            result = _read_result(reply)
+            for definition in self._define(result.get("tools")):
+                found[definition.name] = definition
+            next_cursor = result.get("nextCursor")
+            if not isinstance(next_cursor, str) or next_cursor == cursor or len(found) >= MAX_TOOLS:
+                break
+            cursor = next_cursor
+        self._definitions = found
+        self._complete = True
+        self._read_at = anyio.current_time()
+
+    def _define(self, tools: object) -> Iterable[Definition]:
+        for raw in tools if isinstance(tools, list) else ():
+            if isinstance(raw, dict) and isinstance(raw.get("name"), str):
+                known = self._definitions.get(raw["name"])
+                yield known if known is not None and known.raw == raw else Definition(raw, self.facts_of(raw))
+
+    def facts_of(self, raw: Mapping[str, Any]) -> ToolFacts:
+        """Return what policy may know of a tool so defined; hints count only where this server is trusted."""
+        annotations = raw.get("annotations") if self._trust else None
+        hints = annotations if isinstance(annotations, Mapping) else {}
+        declared = {
+            field: hints[key] if isinstance(hints.get(key), bool) else missing
+            for field, (key, missing) in _HINTS.items()
+        }
+        title = raw.get("title") or hints.get("title")
+        return ToolFacts(
+            server=self.server, name=raw["name"], title=title if isinstance(title, str) else None, **declared
+        )
+
+    def filter_list(self, reply: Frame, policy: Policy, caller: Caller, *, first_page: bool, rename: str = "") -> Frame:
+        """Return a `tools/list` response without the tools that policy hides from this caller.
+
+        Order, cursor and every unknown field stay; the page is remembered, so the call that follows needs no list of
+        our own. `rename` is put before every name (`server__`).
+        """
+        if "result" not in reply.value:
+            return reply
+        result = _read_result(reply)
+        definitions = list(self._define(result.get("tools")))
+        self._remember(definitions, first_page=first_page, last_page=not isinstance(result.get("nextCursor"), str))
+        kept = [
+            {**definition.raw, "name": rename + definition.name} if rename else definition.raw
+            for definition in definitions
+            if not policy.hides(definition.facts, caller)
+        ]
+        changed = dict(result)
+        changed["tools"] = kept
+        if "cacheScope" in changed:
+            # MCP 2026-07-28, caching: what one caller may see must not be served to another.
+            changed["cacheScope"] = "private"
+        elif len(kept) == len(definitions) and not rename:
+            return reply
+        return Frame({**reply.value, "result": changed}, encode({**reply.value, "result": changed}), reply.kind)
+
+    def _remember(self, definitions: list[Definition], *, first_page: bool, last_page: bool) -> None:
+        if first_page:
+            self._complete = last_page
+            self._definitions = {definition.name: definition for definition in definitions[:MAX_TOOLS]}
+            self._read_at = anyio.current_time()
+        else:
+            # Later pages only add; the list counts as complete once we have read it whole ourselves.
+            self._definitions |= {definition.name: definition for definition in definitions[:MAX_TOOLS]}
+
+
+def _read_result(reply: Frame) -> dict[str, Any]:
+    """The result of a list, every digit kept: a schema's bounds are part of what is approved."""
+    value = decode(reply.raw) if _LONG_INTEGER.search(reply.raw) else orjson.loads(reply.raw)
+    found: dict[str, Any] = value["result"]
+    return found
+
+
+async def _ignore(_: Frame) -> None:
+    """A list of our own has no progress to show."""

@@ -1,0 +1,113 @@
+"""What one client says to one endpoint: which line a request goes to, and what is under way.
+
+A session of the handshake era lasts and has lines of its own; a conversation of the stateless era is one request long
+and uses the shared lines. Endpoints work on either.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from holdshort.gate import answers
+from holdshort.gate.exchange import Emit, Exchange, Peer, Reply
+from holdshort.gate.gate import Gate
+from holdshort.gate.line import Line
+from holdshort.gate.meta import without_our_keys_in
+from holdshort.gate.methods import SERVER_NOTIFICATIONS
+from holdshort.gate.upstream import UpstreamError
+from holdshort.policy import Caller
+from holdshort.wire import Frame, Kind, MalformedMessage, RequestId, error_reply
+
+__all__ = ["Conversation", "Endpoint", "refuse"]
+
+
+class Conversation:
+    """One client at one endpoint."""
+
+    def __init__(self, gate: Gate, caller: Caller, peer: Peer) -> None:
+        self.gate = gate
+        self.caller = caller
+        self.peer = peer
+        self.under_way: dict[RequestId, list[Exchange]] = {}
+
+    async def line(self, server: str) -> Line:
+        """Return this client's line to a server.
+
+        Raises:
+            UpstreamError: there is none to be had now.
+        """
+        raise NotImplementedError
+
+    async def ask(self, server: str, frame: Frame, emit: Emit, *, prefix: str = "") -> Reply:
+        """Take one request to one server through the gate."""
+        try:
+            line = await self.line(server)
+            link = await line.link()
+        except UpstreamError as error:
+            return Reply(Frame(answers.upstream_failed(frame.value["id"], str(error))))
+
+        async def relay(message: Frame) -> None:
+            passed = self.from_server(line, message)
+            if passed is not None:
+                await emit(passed)
+            elif message.kind is Kind.REQUEST:
+                await refuse(line, message)
+
+        exchange = Exchange(frame, server, link, self.caller, self.peer, relay, renew=line.link, prefix=prefix)
+        with self._under_way(exchange):
+            return await self.gate.handle(exchange, line.catalog)
+
+    def from_server(self, line: Line, frame: Frame) -> Frame | None:
+        """Return what the client may see of a server's message; None for what no revision defines."""
+        if frame.kind is Kind.NOTIFICATION and frame.value["method"] in SERVER_NOTIFICATIONS:
+            try:
+                return without_our_keys_in(frame)
+            except MalformedMessage:
+                return None
+        return None
+
+    def leave(self, request: RequestId, *, withdrawn: bool) -> list[Exchange]:
+        """The client cancelled a request, or cannot be answered any more; return what that was about."""
+        exchanges = self.under_way.get(request, [])
+        for exchange in exchanges:
+            exchange.leave(withdrawn=withdrawn)
+        return exchanges
+
+    @contextmanager
+    def _under_way(self, exchange: Exchange) -> Iterator[None]:
+        request = exchange.id
+        self.under_way.setdefault(request, []).append(exchange)
+        try:
+            yield
+        finally:
+            left = self.under_way[request]
+            left.remove(exchange)
+            if not left:
+                del self.under_way[request]
+
+
+async def refuse(line: Line, question: Frame) -> None:
+    """Tell a server that its question is none the protocol knows, or none that can be asked now."""
+    refusal = error_reply(question.value["id"], -32601, f"Method not found: {question.value['method']}")
+    await (await line.link()).send(Frame(refusal, kind=Kind.RESPONSE))
+
+
+class Endpoint(Protocol):
+    """What stands behind one URL, or behind standard input: one server, or all of them."""
+
+    @property
+    def servers(self) -> tuple[str, ...]:
+        """Labels of the servers behind it."""
+        ...
+
+    async def initialize(self, conversation: Conversation, frame: Frame) -> Frame:
+        """Answer the handshake of a new session."""
+        ...
+
+    async def request(self, conversation: Conversation, frame: Frame, emit: Emit) -> Reply:
+        """Answer any other request."""
+        ...
+
+    def server_of(self, params: dict[str, Any], method: str) -> tuple[str, str] | None:
+        """Return the server and its own name of the tool that a `tools/call` names; None if there is none."""
+        ...

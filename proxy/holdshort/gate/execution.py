@@ -1,0 +1,238 @@
+"""An approved call runs once: intent on disk, then the bytes, then the outcome on disk, then the answer.
+
+The run belongs to the gate, not to the client's connection: a client that hangs up does not turn a running call into
+an unknown one, and finds the stored result when it asks again.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, Final
+
+import anyio
+from anyio.abc import TaskGroup
+
+from holdshort.errors import HoldshortError, StateError
+from holdshort.gate.catalog import Definition
+from holdshort.gate.exchange import Exchange
+from holdshort.gate.headers import parameter_headers
+from holdshort.gate.meta import without_our_keys, without_our_keys_in
+from holdshort.gate.methods import Era
+from holdshort.gate.upstream import Link, UpstreamError
+from holdshort.interruption import (
+    Claim,
+    Finish,
+    Interruption,
+    InterruptionError,
+    Lose,
+    NotRun,
+    Outcome,
+    OutcomeKind,
+    State,
+)
+from holdshort.store import Store
+from holdshort.store.faults import fault
+from holdshort.wire import Frame, Limits, decode
+
+__all__ = ["Executions", "Run"]
+
+CANCEL_GRACE_SECONDS: Final = 5.0
+"""How long a running call may still answer after its client cancelled it."""
+
+INPUT_SECONDS: Final = 600.0
+"""How long a client may take to bring the input that a running call's server asked for."""
+
+_RESULT_LIMITS: Final = Limits(max_bytes=16 * 1024 * 1024, max_string_bytes=16 * 1024 * 1024)
+
+
+@dataclass(slots=True)
+class Run:
+    """One running call of this process."""
+
+    record: Interruption
+    token: int
+    finished: anyio.Event = field(default_factory=anyio.Event)
+    scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
+    resumed: anyio.Event = field(default_factory=anyio.Event)
+    patience: float = 0.0
+    """Seconds of silence before the call counts as lost."""
+    cancelled: bool = False
+    wants_input: Mapping[str, Any] | None = None
+    """The upstream's `input_required` result, while the call waits for the client to bring input."""
+
+
+class Executions:
+    """Every call this process is running or has just run."""
+
+    def __init__(self, store: Store, clock: Callable[[], datetime], timeout_of: Callable[[str], float]) -> None:
+        self._store = store
+        self._clock = clock
+        self._timeout_of = timeout_of
+        self._runs: dict[str, Run] = {}
+        self._tasks: TaskGroup | None = None
+
+    def enter(self, tasks: TaskGroup) -> None:
+        """Runs live in `tasks` from now on."""
+        self._tasks = tasks
+
+    def find(self, interruption: str) -> Run | None:
+        """Return the run of this process for that interruption."""
+        return self._runs.get(interruption)
+
+    async def start(self, record: Interruption, definition: Definition, exchange: Exchange) -> Run:
+        """Claim the approved call and send it; returns as soon as the claim is on disk.
+
+        The caller has judged the call again: policy still asks for it on the same terms.
+
+        Raises:
+            InterruptionError: it may not run (any more): decided otherwise, expired, or claimed by somebody else.
+            StateError: the claim cannot be recorded, so nothing is sent.
+        """
+        claimed = await self._store.apply(
+            record.id,
+            Claim(
+                at=self._clock(),
+                agent=exchange.caller.agent,
+                fingerprint=record.fingerprint,
+                definition_digest=definition.digest,
+                policy_digest=record.policy_digest,
+            ),
+        )
+        fault("intent.after_commit")
+        if claimed.claim is None:
+            raise StateError(f"interruption `{record.id}` is running without a claim; restart the proxy")
+        run = Run(claimed, claimed.claim.token)
+        params = without_our_keys(exchange.params) | {"name": claimed.tool, "arguments": claimed.arguments}
+        params.pop("requestState", None)
+        params.pop("inputResponses", None)
+        self._launch(run, params, definition, exchange)
+        return run
+
+    def resume(self, run: Run, upstream_state: str | None, definition: Definition, exchange: Exchange) -> None:
+        """Bring a running call the input it waits for (MCP 2026-07-28, multi round-trip requests)."""
+        run.resumed.set()
+        run.resumed, run.finished, run.wants_input = anyio.Event(), anyio.Event(), None
+        run.scope = anyio.CancelScope()
+        params = without_our_keys(exchange.params) | {"name": run.record.tool, "arguments": run.record.arguments}
+        params.pop("requestState", None)
+        if upstream_state is not None:
+            params["requestState"] = upstream_state
+        self._launch(run, params, definition, exchange)
+
+    def cancel(self, interruption: str) -> None:
+        """The client cancelled a running call: its server is told, and may still answer for a moment."""
+        run = self._runs.get(interruption)
+        if run is not None:
+            # Cancelling the exchange on the link sends the cancellation; what comes after counts as unknown.
+            run.cancelled = True
+            run.scope.deadline = min(run.scope.deadline, anyio.current_time() + CANCEL_GRACE_SECONDS)
+
+    def _launch(self, run: Run, params: dict[str, Any], definition: Definition, exchange: Exchange) -> None:
+        if self._tasks is None:
+            raise StateError("the gate is not running")
+        self._runs[run.record.id] = run
+        modern = exchange.peer.era is Era.MODERN
+        headers = parameter_headers(definition, run.record.arguments) if modern else {}
+        body = {"jsonrpc": "2.0", "id": exchange.id, "method": "tools/call", "params": params}
+        self._tasks.start_soon(self._send, run, Frame(body), headers, exchange)
+
+    async def _send(self, run: Run, frame: Frame, headers: Mapping[str, str], exchange: Exchange) -> None:
+        link: Link = exchange.link
+        run.patience = self._timeout_of(run.record.server)
+        run.scope.deadline = anyio.current_time() + run.patience
+        event: Finish | NotRun | Lose
+        reply: Frame | None = None
+        with run.scope:
+            try:
+                fault("send.half")
+                reply = await link.request(frame, _Relay(exchange, run), headers=headers)
+                fault("reply.read")
+            except UpstreamError as error:
+                now = self._clock()
+                if error.sent:
+                    event = Lose(at=now, token=run.token, reason=str(error))
+                else:
+                    event = NotRun(at=now, token=run.token, reason=str(error))
+            else:
+                event = self._judge(run, reply)
+        if run.scope.cancelled_caught:
+            reason = f"server `{run.record.server}` did not answer in time"
+            event = Lose(at=self._clock(), token=run.token, reason=reason)
+        if run.wants_input is not None:
+            run.finished.set()
+            await self._await_input(run)
+            return
+        await self._conclude(run, event)
+
+    def _judge(self, run: Run, reply: Frame) -> Finish | Lose:
+        now = self._clock()
+        try:
+            value = decode(without_our_keys_in(reply).raw, _RESULT_LIMITS)
+        except HoldshortError as error:
+            reason = f"the answer of server `{run.record.server}` cannot be kept: {error}"
+            return Lose(at=now, token=run.token, reason=reason)
+        if "error" in value:
+            outcome = Outcome(kind=OutcomeKind.UPSTREAM_ERROR, at=now, error=value["error"])
+            return Finish(at=now, token=run.token, outcome=outcome)
+        result = value["result"]
+        if result.get("resultType") == "input_required":
+            run.wants_input = result
+        kind = OutcomeKind.TOOL_ERROR if result.get("isError") is True else OutcomeKind.OK
+        return Finish(at=now, token=run.token, outcome=Outcome(kind=kind, at=now, result=result))
+
+    async def _await_input(self, run: Run) -> None:
+        with anyio.move_on_after(INPUT_SECONDS):
+            # Ended by the client that brings the input (another task then owns the run), or by the deadline.
+            await run.resumed.wait()
+            return
+        reason = "its server asked for input that the client never brought"
+        await self._conclude(run, Lose(at=self._clock(), token=run.token, reason=reason))
+
+    async def _conclude(self, run: Run, event: Finish | NotRun | Lose) -> None:
+        with anyio.CancelScope(shield=True):
+            try:
+                run.record = await self._store.apply(run.record.id, event)
+                fault("outcome.after_commit")
+            except InterruptionError as error:
+                # Somebody settled it first (an operator, or the recovery of another process): theirs stands.
+                run.record = error.interruption
+            except StateError:
+                # Sent, and the outcome cannot be recorded: nobody may be told that it ran. The row is found as
+                # `executing` of a dead owner at the next start, and becomes unknown for good.
+                run.record = _as_unknown(run.record)
+            self._runs.pop(run.record.id, None)
+            run.finished.set()
+
+
+class _Relay:
+    """Passes what the server says during the call to the client, while there is one."""
+
+    __slots__ = ("_exchange", "_run")
+
+    def __init__(self, exchange: Exchange, run: Run) -> None:
+        self._exchange = exchange
+        self._run = run
+
+    async def __call__(self, frame: Frame) -> None:
+        exchange, run = self._exchange, self._run
+        if not run.cancelled:
+            # A sign of life: the server is at it.
+            run.scope.deadline = anyio.current_time() + run.patience
+        if exchange.left:
+            return
+        if exchange.heartbeats and frame.value.get("method") == "notifications/progress":
+            frame = _shifted(frame, exchange.heartbeats)
+        await exchange.emit(frame)
+
+
+def _shifted(frame: Frame, by: int) -> Frame:
+    """Progress must increase (MCP, progress), and ours came first."""
+    params = dict(frame.value.get("params") or {})
+    for key in ("progress", "total"):
+        if isinstance(params.get(key), int | float):
+            params[key] += by
+    return Frame({**frame.value, "params": params}, kind=frame.kind)
+
+
+def _as_unknown(record: Interruption) -> Interruption:
+    return replace(record, state=State.UNKNOWN, reason="the proxy could not record its outcome")

@@ -1,0 +1,203 @@
+"""The gate: every request of every transport and revision comes through `handle`, and nothing else reaches a server.
+
+An allowed call pays for policy (a table look-up) and one row in the decision log, committed before its bytes leave.
+"""
+
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any, Final
+
+import anyio
+
+from holdshort.errors import StateError
+from holdshort.gate import answers
+from holdshort.gate.catalog import Catalog
+from holdshort.gate.exchange import Exchange, Reply
+from holdshort.gate.execution import Executions
+from holdshort.gate.headers import parameter_headers
+from holdshort.gate.meta import without_our_keys, without_our_keys_in
+from holdshort.gate.methods import CLIENT_REQUESTS, Era
+from holdshort.gate.parking import OPEN_STATES, Parking, ParkingDesk, without_review
+from holdshort.gate.tasks import task_view
+from holdshort.gate.upstream import SessionGone, UpstreamError
+from holdshort.interruption import InterruptionError, State, Withdraw
+from holdshort.policy import Action, Call, Policy, Verdict
+from holdshort.store import EntryKind, InterruptionNotFound, NewEntry, Store
+from holdshort.wire import Frame, MalformedMessage, result_reply
+
+__all__ = ["Gate"]
+
+_TASK_METHODS: Final = frozenset({"tasks/get", "tasks/update", "tasks/cancel", "tasks/result"})
+
+
+class Gate:
+    """The enforcement point. One per process; enter `run()` before the first exchange."""
+
+    def __init__(
+        self,
+        desk: ParkingDesk,
+        *,
+        timeout_seconds: float,
+        timeouts: dict[str, float] | None = None,
+    ) -> None:
+        self._store: Store = desk.store
+        self._clock: Callable[[], datetime] = desk.clock
+        self._policy: Callable[[], Policy] = desk.policy
+        self._timeout = timeout_seconds
+        self._timeouts = timeouts or {}
+        self._executions = Executions(desk.store, desk.clock, self.timeout_of)
+        self._parking = Parking(desk, self._executions)
+
+    def timeout_of(self, server: str) -> float:
+        """Return how many seconds a call of this server may be silent before it counts as lost."""
+        return self._timeouts.get(server, self._timeout)
+
+    async def server_of_task(self, task_id: str, agent: str) -> str | None:
+        """Return the server of a parked call of this agent that is looked after as a task; None if there is none."""
+        try:
+            record = await self._store.get(task_id)
+        except InterruptionNotFound:
+            return None
+        return record.server if record.requested_by.agent == agent else None
+
+    @asynccontextmanager
+    async def run(self) -> AsyncIterator["Gate"]:
+        """Own the running calls. Leaving waits for none of them: what was sent and not answered becomes unknown."""
+        async with anyio.create_task_group() as tasks:
+            self._executions.enter(tasks)
+            yield self
+            tasks.cancel_scope.cancel()
+
+    async def handle(self, exchange: Exchange, catalog: Catalog) -> Reply:
+        """Take one request through policy to its answer. No exception leaves: an error never lets a call through."""
+        try:
+            try:
+                return await self._judge(exchange, catalog)
+            except SessionGone:
+                if exchange.renew is None:
+                    raise
+                # The server restarted and knows nothing of the request: a new session, and once more.
+                exchange.link = await exchange.renew()
+                return await self._judge(exchange, catalog)
+        except UpstreamError as error:
+            return Reply(Frame(answers.upstream_failed(exchange.id, str(error))))
+        except StateError:
+            return Reply(Frame(answers.no_record(exchange.id, exchange.peer.era)))
+
+    async def _judge(self, exchange: Exchange, catalog: Catalog) -> Reply:
+        method: str = exchange.frame.value["method"]
+        if method == "tools/call":
+            return await self._call_tool(exchange, catalog)
+        if method not in CLIENT_REQUESTS[exchange.peer.era]:
+            return Reply(Frame(answers.unknown_method(exchange.id, method)))
+        if method in _TASK_METHODS:
+            ours = await self._our_task(exchange, catalog, method)
+            if ours is not None:
+                return ours
+        reply = await self._forward(exchange)
+        if method == "tools/list" and reply is not None:
+            first = "cursor" not in exchange.params
+            reply = catalog.filter_list(
+                reply, self._policy(), exchange.caller, first_page=first, rename=exchange.prefix
+            )
+        return Reply(reply)
+
+    async def _call_tool(self, exchange: Exchange, catalog: Catalog) -> Reply:
+        params = exchange.params
+        name = params.get("name")
+        arguments = params.get("arguments", {})
+        if not isinstance(name, str):
+            return Reply(Frame(answers.invalid_params(exchange.id, "`name` must be a string")))
+        if not isinstance(arguments, dict):
+            return Reply(Frame(answers.invalid_params(exchange.id, "`arguments` must be an object")))
+        definition = catalog.find(name) or await catalog.ensure(name, exchange.link, exchange.peer)
+        if definition is None:
+            return Reply(Frame(answers.unknown_tool(exchange.id, exchange.prefix + name)))
+        now = self._clock()
+        verdict = self._policy().decide(Call(definition.facts, arguments, exchange.caller, now))
+        if verdict.action is Action.ASK:
+            return await self._parking.park(exchange, catalog, definition, verdict)
+        await self._store.record(_verdict_entry(exchange, name, verdict, now))
+        if verdict.action is Action.HIDE:
+            return Reply(Frame(answers.unknown_tool(exchange.id, exchange.prefix + name)))
+        if verdict.action is not Action.ALLOW:
+            return Reply(Frame(answers.denied(exchange.id, verdict, name, exchange.peer.era)))
+        if exchange.peer.era is Era.MODERN:
+            exchange.headers = parameter_headers(definition, arguments)
+        return Reply(await self._forward(exchange))
+
+    async def _forward(self, exchange: Exchange) -> Frame | None:
+        """Pass the request on as it is and return the response; None when the client cancelled and is owed none."""
+        frame = exchange.frame
+        params = frame.value.get("params")
+        if params is not None:
+            cleaned = without_review(without_our_keys(params))
+            if cleaned is not params:
+                frame = Frame({**frame.value, "params": cleaned}, kind=frame.kind)
+        exchange.ends_with_client = exchange.peer.era is Era.MODERN
+        method = frame.value["method"]
+        endless = method == "subscriptions/listen"
+        patience = self.timeout_of(exchange.server)
+        with anyio.CancelScope() as scope:
+            exchange.scope = scope
+            if not endless:
+                scope.deadline = anyio.current_time() + patience
+
+            async def emit(message: Frame) -> None:
+                if not endless:
+                    scope.deadline = anyio.current_time() + patience
+                await exchange.emit(message)
+
+            reply = await exchange.link.request(frame, emit, headers=exchange.headers)
+            try:
+                return without_our_keys_in(reply)
+            except MalformedMessage as error:
+                return Frame(
+                    answers.upstream_failed(exchange.id, f"server `{exchange.server}` answered badly: {error}")
+                )
+        if exchange.left:
+            return None
+        reason = (
+            f"server `{exchange.server}` did not answer within {patience:g} seconds; the call may still take effect"
+        )
+        return Frame(answers.upstream_failed(exchange.id, reason))
+
+    async def _our_task(self, exchange: Exchange, catalog: Catalog, method: str) -> Reply | None:
+        """Answer for a task whose id is one of our interruptions; None when it is the upstream's own."""
+        task_id = exchange.params.get("taskId")
+        if not isinstance(task_id, str):
+            return Reply(Frame(answers.invalid_params(exchange.id, "`taskId` must be a string")))
+        try:
+            record = await self._store.get(task_id)
+        except InterruptionNotFound:
+            return None
+        if record.requested_by.agent != exchange.caller.agent or record.server != exchange.server:
+            # A task of somebody else reads like one that never was.
+            return Reply(Frame(answers.invalid_params(exchange.id, f"Unknown task: {task_id}")))
+        if method == "tasks/cancel":
+            self._executions.cancel(task_id)
+            with contextlib.suppress(InterruptionError):  # it has ended or is running; `tasks/get` tells
+                await self._store.apply(task_id, Withdraw(at=self._clock(), by=exchange.caller.agent))
+            return Reply(Frame(result_reply(exchange.id, {"resultType": "complete"})))
+        if method == "tasks/update":
+            return Reply(Frame(result_reply(exchange.id, {"resultType": "complete"})))
+        if record.state is State.APPROVED:
+            record = await self._parking.run_task(exchange, catalog, record)
+        frame = Frame(result_reply(exchange.id, task_view(record, self._clock())))
+        return Reply(frame, None if record.state in OPEN_STATES else self._parking.receipt(record))
+
+
+def _verdict_entry(exchange: Exchange, tool: str, verdict: Verdict, now: datetime) -> NewEntry:
+    detail: dict[str, Any] | None = {"errors": list(verdict.errors)} if verdict.errors else None
+    return NewEntry(
+        kind=EntryKind.VERDICT,
+        at=now,
+        server=exchange.server,
+        tool=tool,
+        agent=exchange.caller.agent,
+        action=verdict.action.value,
+        because=verdict.because,
+        detail=detail,
+    )

@@ -1,0 +1,157 @@
+"""One server as one client sees it: a link, the tools it lists, and a new link when the old one dies.
+
+A client's session with us outlives the server behind it. When a child exits or a hosted server forgets the session,
+the handshake the client made is made again, so that the next call works; a call that was under way is never repeated.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Final
+
+import anyio
+from anyio.abc import TaskGroup, TaskStatus
+
+from holdshort.gate.catalog import Catalog
+from holdshort.gate.exchange import Emit
+from holdshort.gate.upstream import Link, Upstream, UpstreamError, UpstreamProtocol, UpstreamTimeout
+from holdshort.wire import Frame
+
+__all__ = ["Line", "ModernLine", "SessionLine"]
+
+_HANDSHAKE_SECONDS: Final = 60.0
+"""A first start may download the server."""
+
+MODERN_CATALOG_SECONDS: Final = 30.0
+"""How long a tool list is believed on a link where servers do not tell us that it changed."""
+
+
+class Line:
+    """What the gate needs of a server for one exchange."""
+
+    def __init__(self, server: str, catalog: Catalog) -> None:
+        self.server = server
+        self.catalog = catalog
+
+    async def link(self) -> Link:
+        """Return a link that can take an exchange.
+
+        Raises:
+            UpstreamError: there is none to be had now.
+        """
+        raise NotImplementedError
+
+
+class ModernLine(Line):
+    """The shared link of a server of the stateless era; one for all clients."""
+
+    def __init__(self, upstream: Upstream, *, trust_annotations: bool) -> None:
+        catalog = Catalog(upstream.label, trust_annotations=trust_annotations, fresh_seconds=MODERN_CATALOG_SECONDS)
+        super().__init__(upstream.label, catalog)
+        self._upstream = upstream
+
+    async def link(self) -> Link:
+        return self._upstream.shared()
+
+
+class SessionLine(Line):
+    """A link of one client session's own."""
+
+    def __init__(
+        self,
+        server: str,
+        open_link: Callable[[Emit], AbstractAsyncContextManager[Link]],
+        on_frame: Callable[["SessionLine", Frame], Any],
+        tasks: TaskGroup,
+        *,
+        trust_annotations: bool,
+    ) -> None:
+        super().__init__(server, Catalog(server, trust_annotations=trust_annotations))
+        self._open_link = open_link
+        self._on_frame = on_frame
+        self._tasks = tasks
+        self._lock = anyio.Lock()
+        self._link: Link | None = None
+        self._hang_up = anyio.Event()
+        self._hello: Frame | None = None
+        self._greeted = False
+
+    async def link(self) -> Link:
+        current = self._link
+        if current is not None and not current.closed.is_set():
+            return current
+        async with self._lock:
+            current = self._link
+            if current is not None and not current.closed.is_set():
+                return current
+            await self._connect()
+            if self._hello is not None and self._link is not None:
+                await self._greet_again(self._link)
+        if self._link is None:
+            raise UpstreamProtocol(self.server, "closed the connection at once", sent=False)
+        return self._link
+
+    async def initialize(self, hello: Frame) -> Frame:
+        """Make the client's handshake, and remember it for a link that has to be made anew."""
+        link = await self.link()
+        reply = await self._shake_hands(link, hello)
+        if "result" in reply.value:
+            self._hello = hello
+        return reply
+
+    async def initialized(self, notification: Frame) -> None:
+        """The client has read the handshake's answer."""
+        self._greeted = True
+        await (await self.link()).send(notification)
+
+    def hang_up(self) -> None:
+        """End the link, if there is one."""
+        self._hang_up.set()
+
+    async def _connect(self) -> None:
+        # Whatever is left of the dead link's task ends with it.
+        self._hang_up.set()
+        self._hang_up = anyio.Event()
+        self._link = await self._tasks.start(self._live, self._hang_up)
+        self.catalog.invalidate()
+
+    async def _live(self, hang_up: anyio.Event, *, task_status: TaskStatus[Link]) -> None:
+        started = False
+        try:
+            async with self._open_link(self._receive) as link:
+                started = True
+                task_status.started(link)
+                # Ended by `hang_up`; a link that dies by itself stays here until its session replaces or ends it.
+                await hang_up.wait()
+        except UpstreamError:
+            if not started:
+                raise
+
+    async def _receive(self, frame: Frame) -> None:
+        if frame.value.get("method") == "notifications/tools/list_changed":
+            self.catalog.invalidate()
+        await self._on_frame(self, frame)
+
+    async def _shake_hands(self, link: Link, hello: Frame) -> Frame:
+        try:
+            with anyio.fail_after(_HANDSHAKE_SECONDS):
+                return await link.request(hello, _ignore)
+        except TimeoutError:
+            reason = f"did not answer `initialize` within {_HANDSHAKE_SECONDS:g} seconds"
+            raise UpstreamTimeout(self.server, reason) from None
+
+    async def _greet_again(self, link: Link) -> None:
+        hello = self._hello
+        if hello is None:
+            return
+        again = Frame({**hello.value, "id": "holdshort-initialize"})
+        reply = await self._shake_hands(link, again)
+        if "error" in reply.value:
+            raise UpstreamProtocol(self.server, f"refused a new session: {reply.value['error']['message']}", sent=False)
+        if self._greeted:
+            await link.send(Frame({"jsonrpc": "2.0", "method": "notifications/initialized"}))
+        changed = {"jsonrpc": "2.0", "method": "notifications/tools/list_changed"}
+        await self._on_frame(self, Frame(changed))
+
+
+async def _ignore(_: Frame) -> None:
+    """A handshake has nothing to show before its answer."""

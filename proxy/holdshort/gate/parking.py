@@ -1,0 +1,382 @@
+"""The wait ladder: a parked call is held while its client has patience, then answered so that it can be resumed.
+
+1. Hold the request open. A decision in time is invisible to any client.
+2. Then, by what the client declared: a task handle; or `input_required` legs, each held by us; or an error result that
+   says nothing was executed and how to go on. Repeating the same call joins the same interruption.
+
+Only the record in the store has authority; whatever comes back through the agent merely names it.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Final
+
+import anyio
+
+from holdshort.errors import HoldshortError
+from holdshort.gate import answers
+from holdshort.gate.catalog import Catalog, Definition
+from holdshort.gate.exchange import Exchange, Reply
+from holdshort.gate.execution import Executions, Run
+from holdshort.gate.hold import HEARTBEAT_SECONDS, HoldBudgets
+from holdshort.gate.meta import PARK_KEY
+from holdshort.gate.methods import Era
+from holdshort.gate.seal import LEG_LIFETIME, BrokenSeal, Leg, Sealer
+from holdshort.gate.tasks import task_handle
+from holdshort.gate.upstream import SessionGone, UpstreamError
+from holdshort.interruption import (
+    Deliver,
+    Interruption,
+    InterruptionError,
+    Requester,
+    State,
+    Supersede,
+    Withdraw,
+    definition_digest,
+    fingerprint,
+)
+from holdshort.policy import Action, Call, Policy, Verdict
+from holdshort.store import InterruptionNotFound, QuotaExceeded, Store
+from holdshort.store.faults import fault
+from holdshort.wire import Frame, result_reply
+
+__all__ = ["MAX_LEGS", "OPEN_STATES", "Parking", "ParkingDesk", "without_review"]
+
+MAX_LEGS: Final = 8
+"""`input_required` legs for one call; the Python and TypeScript clients give up at ten."""
+
+OPEN_STATES: Final = frozenset({State.PENDING, State.APPROVED, State.EXECUTING})
+
+
+@dataclass(frozen=True, slots=True)
+class ParkingDesk:
+    """What parking needs from outside: the store, time, and the policy in force."""
+
+    store: Store
+    clock: Callable[[], datetime]
+    new_id: Callable[[], str]
+    policy: Callable[[], Policy]
+    budgets: HoldBudgets
+    sealer: Callable[[], Sealer]
+    review_url: Callable[[str], str | None]
+    acts_for: Callable[[str], str | None] = lambda agent: None
+
+
+class Parking:
+    """Parks, holds, resumes and answers."""
+
+    def __init__(self, desk: ParkingDesk, executions: Executions) -> None:
+        self._desk = desk
+        self._store = desk.store
+        self._executions = executions
+
+    async def park(self, exchange: Exchange, catalog: Catalog, definition: Definition, verdict: Verdict) -> Reply:
+        """Answer a call that policy says to ask about: now, after a hold, or as something to come back to."""
+        arguments = exchange.params.get("arguments") or {}
+        mark = fingerprint(exchange.server, definition.name, arguments)
+        holder = f"{self._store.owner}/{self._desk.new_id()}"
+        try:
+            leg = await self._opened_leg(exchange, mark)
+            if leg is not None and leg.token is not None:
+                return await self._with_input(exchange, catalog, definition, leg)
+            record = await self._store.attach(exchange.caller.agent, mark, holder, now=self._desk.clock())
+            if record is None and leg is not None:
+                # What the leg stands for has ended while the client was away, and is told, not asked again.
+                record = await self._store.get(leg.interruption)
+            if record is None:
+                fault("park.before_commit")
+                record = await self._store.park(
+                    self._new(exchange, definition, verdict, arguments, mark), holder=holder
+                )
+                fault("park.after_commit")
+        except (BrokenSeal, InterruptionNotFound) as error:
+            return Reply(Frame(answers.invalid_params(exchange.id, str(error))))
+        except QuotaExceeded as error:
+            return Reply(Frame(answers.over_quota(exchange.id, str(error), exchange.peer.era)))
+        return await self._see_through(exchange, catalog, record, holder, legs=leg.number if leg is not None else 0)
+
+    async def _see_through(
+        self, exchange: Exchange, catalog: Catalog, record: Interruption, holder: str, *, legs: int
+    ) -> Reply:
+        now_please = exchange.meta.get(PARK_KEY) == "now"
+        budget = 0.0 if now_please else self._desk.budgets.seconds(exchange.caller.client)
+        exchange.ends_with_client = True
+        asked: Run | None = None
+        with anyio.CancelScope() as scope:
+            exchange.scope = scope
+            if exchange.left:
+                scope.cancel()
+            try:
+                record, asked = await self._hold(exchange, catalog, record, budget)
+            except UpstreamNotReady as error:
+                await self._store.detach(record.id, holder)
+                reason = str(error.cause)
+                return Reply(Frame(answers.not_ready(exchange.id, error.record, reason, exchange.peer.era)))
+        if scope.cancelled_caught:
+            return await self._client_left(exchange, record, holder, legs)
+        if asked is not None:
+            return Reply(self._input_leg(exchange, record, asked))
+        if record.state not in OPEN_STATES:
+            frame = Frame(answers.settled(exchange.id, record, exchange.peer.era))
+            return Reply(frame, _Receipt(self._store, self._desk.clock, record.id, holder))
+        await self._store.detach(record.id, holder)
+        return Reply(self._come_back(exchange, record, legs, plain=now_please))
+
+    async def _hold(
+        self, exchange: Exchange, catalog: Catalog, record: Interruption, budget: float
+    ) -> tuple[Interruption, Run | None]:
+        """Wait until the call has ended, or the client's patience has; run the call when it is approved."""
+        give_up = anyio.current_time() + budget
+        while record.state in OPEN_STATES:
+            if record.state is State.APPROVED:
+                record = await self._dispatch(exchange, catalog, record)
+                continue
+            run = self._executions.find(record.id)
+            if run is not None:
+                # Running here: now the client waits for the tool, as it would without us, and gives up by itself.
+                await run.finished.wait()
+                if run.wants_input is not None:
+                    return run.record, run
+                record = run.record
+                continue
+            left = give_up - anyio.current_time()
+            if left <= 0 and record.state is State.PENDING:
+                break
+            # An `executing` record of another process ends when that process, or the recovery after it, says so.
+            changed = None
+            with anyio.move_on_after(min(HEARTBEAT_SECONDS, left) if left > 0 else HEARTBEAT_SECONDS):
+                changed = await self._store.wait_change(record.id, record.revision)
+            if changed is not None:
+                record = changed
+            elif anyio.current_time() < give_up or record.state is State.EXECUTING:
+                await self._beat(exchange, record)
+        return record, None
+
+    async def _dispatch(self, exchange: Exchange, catalog: Catalog, record: Interruption) -> Interruption:
+        """Run an approved call, if everything it was approved under still holds."""
+        try:
+            await self._refresh(exchange, catalog)
+        except UpstreamError as error:
+            # Not claimed, so still approved: the same call can come back for it when the server does.
+            raise UpstreamNotReady(record, error) from error
+        definition = catalog.find(record.tool)
+        changed = self.what_changed(exchange, record, definition)
+        try:
+            if changed is not None or definition is None:
+                reason = changed or "the tool is gone"
+                return await self._store.apply(record.id, Supersede(at=self._desk.clock(), reason=reason))
+            run = await self._executions.start(record, definition, exchange)
+        except InterruptionError as error:
+            # Somebody was faster, or time was up; the record says which.
+            return error.interruption
+        return run.record
+
+    async def _refresh(self, exchange: Exchange, catalog: Catalog) -> None:
+        try:
+            await catalog.refresh(exchange.link, exchange.peer)
+        except SessionGone:
+            if exchange.renew is None:
+                raise
+            exchange.link = await exchange.renew()
+            await catalog.refresh(exchange.link, exchange.peer)
+
+    def what_changed(self, exchange: Exchange, record: Interruption, definition: Definition | None) -> str | None:
+        """Say in a few words why an approval no longer applies; None when it does."""
+        if definition is None:
+            return "its server no longer lists the tool"
+        if definition.digest != record.definition_digest:
+            return "the tool's definition changed after the call was parked"
+        call = Call(definition.facts, record.arguments, exchange.caller, self._desk.clock())
+        verdict = self._desk.policy().decide(call)
+        if verdict.action in (Action.DENY, Action.HIDE):
+            return "policy forbids the call now"
+        if verdict.action is Action.ASK and verdict.terms != record.terms:
+            return "policy now asks for approval on other terms"
+        return None
+
+    async def run_task(self, exchange: Exchange, catalog: Catalog, record: Interruption) -> Interruption:
+        """The agent looks after its task and the call is approved: start it, and return where it stands."""
+        body = {"jsonrpc": "2.0", "id": exchange.id, "method": "tools/call", "params": {"_meta": dict(exchange.meta)}}
+        # Nobody listens on the exchange that only asked how things are.
+        alone = replace(exchange, frame=Frame(body), left=True, scope=None)
+        try:
+            return await self._dispatch(alone, catalog, record)
+        except UpstreamNotReady:
+            return record
+
+    def receipt(self, record: Interruption) -> Callable[[bool], Awaitable[None]]:
+        """Return what counts this ended call as delivered once its answer is written."""
+        return _Receipt(self._store, self._desk.clock, record.id, "")
+
+    async def _beat(self, exchange: Exchange, record: Interruption) -> None:
+        token = exchange.progress_token
+        if token is None:
+            return
+        exchange.heartbeats += 1
+        params = {
+            "progressToken": token,
+            "progress": exchange.heartbeats,
+            "message": answers.status_text(record),
+        }
+        await exchange.emit(Frame({"jsonrpc": "2.0", "method": "notifications/progress", "params": params}))
+
+    def _new(
+        self, exchange: Exchange, definition: Definition, verdict: Verdict, arguments: dict[str, Any], mark: str
+    ) -> Interruption:
+        now = self._desk.clock()
+        fresh = self._desk.new_id()
+        meta = exchange.meta
+        path = meta.get("holdshort/agent_path")
+        return Interruption(
+            id=fresh,
+            server=exchange.server,
+            tool=definition.name,
+            arguments=arguments,
+            requested_arguments=arguments,
+            fingerprint=mark,
+            requested_fingerprint=mark,
+            definition=dict(definition.raw),
+            definition_digest=definition_digest(dict(definition.raw)),
+            policy_digest=self._desk.policy().digest,
+            requested_by=Requester(
+                agent=exchange.caller.agent,
+                client=exchange.caller.client,
+                client_version=exchange.caller.client_version,
+                run_id=_word(meta.get("holdshort/run_id")),
+                call_id=_word(meta.get("holdshort/call_id")),
+                agent_path=tuple(step for step in path if isinstance(step, str)) if isinstance(path, list) else (),
+                acts_for=self._desk.acts_for(exchange.caller.agent),
+            ),
+            because=verdict.because,
+            terms=verdict.terms,
+            created_at=now,
+            expires_at=now + verdict.terms.expires_after,
+            review_url=self._desk.review_url(fresh),
+        )
+
+    async def _client_left(self, exchange: Exchange, record: Interruption, holder: str, legs: int) -> Reply:
+        if not exchange.withdrawn:
+            await self._store.detach(record.id, holder)
+            # For the replay buffer of a session whose client may yet resume the stream.
+            return Reply(self._come_back(exchange, record, legs, plain=True))
+        self._executions.cancel(record.id)
+        try:
+            event = Withdraw(at=self._desk.clock(), by=exchange.caller.agent, reason="the client cancelled it")
+            await self._store.apply(record.id, event)
+        except InterruptionError:
+            pass  # decided or running by now; cancelling cannot undo that
+        await self._store.detach(record.id, holder)
+        return Reply(None)
+
+    def _come_back(self, exchange: Exchange, record: Interruption, legs: int, *, plain: bool) -> Frame:
+        peer = exchange.peer
+        if not plain and peer.supports_tasks():
+            return Frame(result_reply(exchange.id, {"resultType": "task", **task_handle(record, self._desk.clock())}))
+        if not plain and peer.era is Era.MODERN and legs < MAX_LEGS:
+            state = self._seal(exchange, record, legs + 1)
+            result: dict[str, Any] = {"resultType": "input_required", "requestState": state}
+            if peer.opens_urls() and record.review_url:
+                # A pointer to our page, nothing more: what the client answers to it decides nothing.
+                result["inputRequests"] = {f"{_REVIEW_KEY}{legs + 1}": _url_request(record)}
+            result["_meta"] = {answers.INTERRUPTION_KEY: answers.interruption_meta(record)}
+            return Frame(result_reply(exchange.id, result))
+        return Frame(answers.waiting(exchange.id, record, peer.era))
+
+    def _seal(
+        self, exchange: Exchange, record: Interruption, number: int, state: str | None = None, token: int | None = None
+    ) -> str:
+        leg = Leg(
+            interruption=record.id,
+            agent=exchange.caller.agent,
+            fingerprint=record.requested_fingerprint,
+            number=number,
+            nonce=self._desk.new_id(),
+            until=self._desk.clock() + LEG_LIFETIME,
+            upstream_state=state,
+            token=token,
+        )
+        return self._desk.sealer().seal(leg)
+
+    async def _opened_leg(self, exchange: Exchange, mark: str) -> Leg | None:
+        state = exchange.params.get("requestState")
+        if not isinstance(state, str) or not Sealer.is_ours(state):
+            return None
+        leg = self._desk.sealer().open(state, agent=exchange.caller.agent, fingerprint=mark, now=self._desk.clock())
+        if not await self._store.spend(leg.nonce, leg.until):
+            raise BrokenSeal("the `requestState` was used before; send the call again without it")
+        return leg
+
+    def _input_leg(self, exchange: Exchange, record: Interruption, run: Run) -> Frame:
+        """Pass on what a running call's server asks for, with its state inside ours."""
+        asked = dict(run.wants_input or {})
+        state = asked.get("requestState")
+        asked["requestState"] = self._seal(exchange, record, 0, state if isinstance(state, str) else None, run.token)
+        return Frame(result_reply(exchange.id, asked))
+
+    async def _with_input(self, exchange: Exchange, catalog: Catalog, definition: Definition, leg: Leg) -> Reply:
+        """The client brings the input that a running call waits for; it is still the same one run."""
+        run = self._executions.find(leg.interruption)
+        holder = f"{self._store.owner}/{self._desk.new_id()}"
+        if run is not None and run.token == leg.token and run.wants_input is not None:
+            self._executions.resume(run, leg.upstream_state, definition, exchange)
+            return await self._see_through(exchange, catalog, run.record, holder, legs=0)
+        try:
+            record = await self._store.get(leg.interruption)
+        except InterruptionNotFound:
+            reason = "the `requestState` belongs to a call this proxy no longer knows"
+            return Reply(Frame(answers.invalid_params(exchange.id, reason)))
+        return await self._see_through(exchange, catalog, record, holder, legs=0)
+
+
+class UpstreamNotReady(HoldshortError):
+    """Raised when an approved call cannot be sent because its server cannot be reached; it stays approved."""
+
+    code = "upstream_not_ready"
+
+    def __init__(self, record: Interruption, cause: UpstreamError) -> None:
+        super().__init__(f"interruption `{record.id}` is approved but cannot run yet: {cause}")
+        self.record = record
+        self.cause = cause
+
+
+class _Receipt:
+    """Counts an outcome as delivered once the edge has written it; otherwise leaves it for the next call to fetch."""
+
+    __slots__ = ("_clock", "_holder", "_id", "_store")
+
+    def __init__(self, store: Store, clock: Callable[[], datetime], interruption: str, holder: str) -> None:
+        self._store = store
+        self._clock = clock
+        self._id = interruption
+        self._holder = holder
+
+    async def __call__(self, delivered: bool) -> None:
+        with anyio.CancelScope(shield=True):
+            if delivered:
+                await self._store.apply(self._id, Deliver(at=self._clock()))
+            else:
+                await self._store.detach(self._id, self._holder)
+
+
+_REVIEW_KEY: Final = "holdshort-review-"
+
+
+def _url_request(record: Interruption) -> dict[str, Any]:
+    return {
+        "method": "elicitation/create",
+        "params": {"mode": "url", "url": record.review_url, "message": answers.pending_text(record)},
+    }
+
+
+def _word(value: object) -> str | None:
+    return value if isinstance(value, str) and len(value) <= 200 else None
+
+
+def without_review(params: dict[str, Any]) -> dict[str, Any]:
+    """Return params without the answers to our own url requests, which no server asked for."""
+    responses = params.get("inputResponses")
+    if not isinstance(responses, dict) or not any(key.startswith(_REVIEW_KEY) for key in responses):
+        return params
+    kept = {key: value for key, value in responses.items() if not key.startswith(_REVIEW_KEY)}
+    return {**{key: value for key, value in params.items() if key != "inputResponses"}, "inputResponses": kept}

@@ -1,0 +1,236 @@
+"""A client session of the handshake era: its own lines, what its servers ask of it, and what waits to be told.
+
+A server's message that belongs to no exchange (a log line, a question) goes out beside a request that is under way,
+where a client that never opened the standalone stream can see it; news about lists go to the standalone stream.
+"""
+
+from collections import deque
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Final
+
+from anyio.abc import TaskGroup
+
+from holdshort.gate.conversation import Conversation, Endpoint, refuse
+from holdshort.gate.exchange import Emit, Exchange, Peer, Reply
+from holdshort.gate.gate import Gate
+from holdshort.gate.line import Line, SessionLine
+from holdshort.gate.meta import without_our_keys_in
+from holdshort.gate.methods import CLIENT_NOTIFICATIONS, SERVER_NOTIFICATIONS, SERVER_REQUESTS, Era
+from holdshort.gate.upstream import Link, UpstreamError
+from holdshort.policy import Caller
+from holdshort.wire import Frame, Kind, MalformedMessage, RequestId, error_reply
+
+__all__ = ["OpenLink", "Session", "peer_of"]
+
+OpenLink = Callable[[str, Emit], AbstractAsyncContextManager[Link]]
+"""Opens a link of the session's own to the server with this label."""
+
+MAX_QUESTIONS: Final = 256
+"""Open questions of servers to one client; the oldest is given up beyond that."""
+
+_STANDALONE: Final = frozenset(
+    {
+        "notifications/tools/list_changed",
+        "notifications/prompts/list_changed",
+        "notifications/resources/list_changed",
+        "notifications/resources/updated",
+        "notifications/elicitation/complete",
+        "notifications/tasks/status",
+    }
+)
+
+
+class Session(Conversation):
+    """One client that made a handshake."""
+
+    def __init__(
+        self,
+        gate: Gate,
+        endpoint: Endpoint,
+        caller: Caller,
+        peer: Peer,
+        *,
+        open_link: OpenLink,
+        tasks: TaskGroup,
+        tell: Callable[[Frame], Awaitable[None]],
+        trust_annotations: Callable[[str], bool],
+    ) -> None:
+        super().__init__(gate, caller, peer)
+        self.endpoint = endpoint
+        self.closed = False
+        self._open_link = open_link
+        self._tasks = tasks
+        self._tell = tell
+        self._trust = trust_annotations
+        self._lines: dict[str, SessionLine] = {}
+        self._questions: dict[RequestId, tuple[SessionLine, RequestId]] = {}
+        self._asked: deque[RequestId] = deque()
+        self._counter = 0
+        self._hello: Frame | None = None
+        self._greeted: Frame | None = None
+
+    async def line(self, server: str) -> Line:
+        line = self._lines.get(server)
+        if line is None:
+            line = SessionLine(
+                server,
+                lambda on_frame: self._open_link(server, on_frame),
+                self._from_line,
+                self._tasks,
+                trust_annotations=self._trust(server),
+            )
+            self._lines[server] = line
+            if self._hello is not None and len(self.endpoint.servers) > 1:
+                await self._join(line)
+        return line
+
+    async def initialize(self, frame: Frame) -> Frame:
+        """Answer the handshake.
+
+        Raises:
+            UpstreamError: the server behind a single endpoint cannot be reached.
+        """
+        reply = await self.endpoint.initialize(self, frame)
+        if "result" in reply.value:
+            params = frame.value.get("params") or {}
+            result = reply.value["result"]
+            self.peer = peer_of(params, version=str(result.get("protocolVersion", "")), era=Era.LEGACY)
+            self._hello = Frame({**frame.value, "params": {**params, "protocolVersion": self.peer.version}})
+            self.caller = _as_client(self.caller, params.get("clientInfo"))
+        return reply
+
+    async def request(self, frame: Frame, emit: Emit) -> Reply:
+        """Answer any other request of the client."""
+        request: RequestId = frame.value["id"]
+        if request in self.under_way:
+            reason = f"the id {request!r} is in use by a request under way; use a new id"
+            return Reply(Frame(error_reply(request, -32600, reason)))
+        return await self.endpoint.request(self, frame, emit)
+
+    async def notified(self, frame: Frame) -> None:
+        """Take a notification of the client to whom it concerns; what no revision defines goes nowhere."""
+        method = frame.value["method"]
+        params = frame.value.get("params") or {}
+        if method not in CLIENT_NOTIFICATIONS:
+            return
+        if method == "notifications/cancelled":
+            # Every exchange tells its own server; a parked one has no server to tell.
+            request = params.get("requestId")
+            if isinstance(request, str | int):
+                self.leave(request, withdrawn=True)
+            return
+        if method == "notifications/initialized":
+            self._greeted = frame
+        for line in self._concerned(method, params):
+            try:
+                if method == "notifications/initialized":
+                    await line.initialized(frame)
+                else:
+                    await (await line.link()).send(frame)
+            except UpstreamError:
+                continue  # its next request finds out, and is told
+
+    async def answered(self, frame: Frame) -> bool:
+        """Take the client's response to the server that asked; False when nobody did."""
+        question = self._questions.pop(frame.value["id"], None)
+        if question is None:
+            return False
+        line, original = question
+        try:
+            await (await line.link()).send(Frame({**frame.value, "id": original}, kind=Kind.RESPONSE))
+        except UpstreamError:
+            return False
+        return True
+
+    def close(self) -> None:
+        """End the session: nobody can be answered, and its lines hang up."""
+        self.closed = True
+        for exchanges in list(self.under_way.values()):
+            for exchange in exchanges:
+                exchange.leave(withdrawn=False)
+        for line in self._lines.values():
+            line.hang_up()
+
+    def from_server(self, line: Line, frame: Frame) -> Frame | None:
+        try:
+            frame = without_our_keys_in(frame)
+        except MalformedMessage:
+            return None
+        method = frame.value.get("method")
+        if frame.kind is Kind.REQUEST:
+            return self._question(line, frame) if method in SERVER_REQUESTS else None
+        if method == "notifications/cancelled":
+            return self._cancelled_question(line, frame)
+        return frame if method in SERVER_NOTIFICATIONS else None
+
+    async def _from_line(self, line: SessionLine, frame: Frame) -> None:
+        if frame.kind is Kind.REQUEST and frame.value["method"] not in SERVER_REQUESTS:
+            await refuse(line, frame)
+            return
+        beside = None if frame.value.get("method") in _STANDALONE else self._latest(line)
+        if beside is not None:
+            await beside.emit(frame)
+            return
+        passed = self.from_server(line, frame)
+        if passed is not None:
+            await self._tell(passed)
+
+    def _latest(self, line: Line) -> Exchange | None:
+        """The newest request under way at this server whose client still listens."""
+        for exchanges in reversed(self.under_way.values()):
+            for exchange in exchanges:
+                if exchange.server == line.server and not exchange.left and exchange.peer.can_stream:
+                    return exchange
+        return None
+
+    def _question(self, line: Line, frame: Frame) -> Frame:
+        """Give a server's request an id that no other server's has, and remember whose it is."""
+        if not isinstance(line, SessionLine):
+            raise TypeError("only a session can be asked")
+        self._counter += 1
+        fresh = self._counter
+        self._questions[fresh] = (line, frame.value["id"])
+        self._asked.append(fresh)
+        while len(self._asked) > MAX_QUESTIONS:
+            self._questions.pop(self._asked.popleft(), None)
+        return Frame({**frame.value, "id": fresh}, kind=Kind.REQUEST)
+
+    def _cancelled_question(self, line: Line, frame: Frame) -> Frame | None:
+        params = frame.value.get("params") or {}
+        for ours, (asker, original) in self._questions.items():
+            if asker is line and original == params.get("requestId"):
+                return Frame({**frame.value, "params": {**params, "requestId": ours}}, kind=frame.kind)
+        return None
+
+    def _concerned(self, method: str, params: dict[str, Any]) -> list[SessionLine]:
+        if method == "notifications/progress":
+            asking = {id(line): line for line, _ in self._questions.values()}
+            return list(asking.values())
+        return list(self._lines.values())
+
+    async def _join(self, line: SessionLine) -> None:
+        """A server that is first needed now gets the handshake that the client made when it came."""
+        hello = self._hello
+        if hello is None:
+            return
+        await line.initialize(Frame({**hello.value, "id": "holdshort-initialize"}))
+        if self._greeted is not None:
+            await line.initialized(self._greeted)
+
+
+def peer_of(params: dict[str, Any], *, version: str, era: Era) -> Peer:
+    """Return what a client said of itself in its handshake."""
+    capabilities = params.get("capabilities")
+    return Peer(era, version, capabilities if isinstance(capabilities, dict) else {})
+
+
+def _as_client(caller: Caller, info: object) -> Caller:
+    name = info.get("name") if isinstance(info, dict) else None
+    version = info.get("version") if isinstance(info, dict) else None
+    return Caller(
+        caller.agent,
+        caller.groups,
+        name[:200] if isinstance(name, str) else None,
+        version[:200] if isinstance(version, str) else None,
+    )

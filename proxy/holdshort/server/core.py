@@ -1,0 +1,182 @@
+"""What every process of ours is made of: the store, the servers, the gate, and who may talk to it."""
+
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from holdshort.config import Config
+from holdshort.config.principals import ApproverToken, Principals, approver_token
+from holdshort.gate.catalog import Catalog
+from holdshort.gate.edits import EditJudge
+from holdshort.gate.exchange import Emit
+from holdshort.gate.gate import Gate
+from holdshort.gate.hold import HoldBudgets
+from holdshort.gate.parking import ParkingDesk
+from holdshort.gate.seal import Sealer, load_seal_key
+from holdshort.gate.upstream import Eras, Link, Log, Upstream, UpstreamError, UpstreamLimits
+from holdshort.policy import Call, Caller, ToolFacts, explain
+from holdshort.server.clock import new_id, utc_now
+from holdshort.store import Quotas, Store
+from holdshort.store.sqlite import open_store
+from holdshort.wire import Limits
+
+__all__ = ["Core", "open_core", "request_limits"]
+
+
+@dataclass(slots=True)
+class Core:
+    """The parts, and the few questions that need several of them."""
+
+    config: Config
+    state_dir: Path
+    store: Store
+    principals: Principals
+    first_token: ApproverToken | None
+    upstreams: Mapping[str, Upstream]
+    gate: Gate
+    log: Log
+    review_base: str | None = None
+    """Where the review page is; known once something listens."""
+
+    def review_url(self, interruption: str) -> str | None:
+        """Return the page about one call; it carries no secret."""
+        return f"{self.review_base}/review/{interruption}" if self.review_base else None
+
+    def trust_annotations(self, server: str) -> bool:
+        """Whether policy may believe what this server says of its own tools."""
+        return self.upstreams[server].config.trust_annotations
+
+    def open_link(self, server: str, on_frame: Emit) -> AbstractAsyncContextManager[Link]:
+        """Open a link of a session's own."""
+        return self.upstreams[server].open(on_frame)
+
+    async def probe(self) -> Mapping[str, Eras]:
+        """Return what each server that can be reached speaks."""
+        found: dict[str, Eras] = {}
+
+        async def ask(label: str, upstream: Upstream) -> None:
+            with contextlib.suppress(UpstreamError):
+                found[label] = await upstream.eras()
+
+        async with anyio.create_task_group() as tasks:
+            for label, upstream in self.upstreams.items():
+                tasks.start_soon(ask, label, upstream)
+        return {label: found[label] for label in self.upstreams if label in found}
+
+    def facts_of(self, server: str, definition: Mapping[str, Any]) -> ToolFacts:
+        """Return what policy may know of a tool with this definition."""
+        trusted = server in self.upstreams and self.trust_annotations(server)
+        return Catalog(server, trust_annotations=trusted).facts_of(definition)
+
+    def groups_of(self, agent: str) -> frozenset[str]:
+        """Return an agent's groups."""
+        return next((known.groups for known in self.config.agents if known.name == agent), frozenset())
+
+    def judge(self) -> EditJudge:
+        """Return who checks edited arguments."""
+        return EditJudge(lambda: self.config.policy, utc_now, self.groups_of, self.facts_of)
+
+    def health(self) -> list[dict[str, Any]]:
+        """Return one line per server for operators."""
+        return [asdict(upstream.health()) for upstream in self.upstreams.values()]
+
+    def policy_view(self) -> dict[str, Any]:
+        """Return the policy in force as approvers see it."""
+        policy = self.config.policy
+        layers = [
+            {
+                "layer": layer.name,
+                "default": layer.default,
+                "rules": [
+                    {"id": rule.id, "action": rule.action, "place": str(rule.place or "")} for rule in layer.rules
+                ],
+            }
+            for layer in policy.layers
+        ]
+        return {"digest": policy.digest, "layers": layers}
+
+    def explain(self, question: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what policy would say about a call, layer by layer."""
+        facts = self.facts_of(question["server"], {"name": question["tool"]})
+        caller = Caller(question["agent"], frozenset(question["groups"]), question.get("client"))
+        found = explain(self.config.policy, Call(facts, question["arguments"], caller, utc_now()))
+        return {
+            "action": found.verdict.action,
+            "because": [asdict(because) for because in found.verdict.because],
+            "errors": list(found.verdict.errors),
+            "layers": [
+                {"layer": layer.layer, "rule": layer.rule, "action": layer.action, "words": layer.words}
+                for layer in found.layers
+            ],
+        }
+
+
+def request_limits(config: Config) -> Limits:
+    """Return what one message of an agent may cost."""
+    limits = config.limits
+    return Limits(limits.request_bytes, limits.json_depth, limits.json_keys, limits.string_bytes)
+
+
+@asynccontextmanager
+async def open_core(config: Config, state_dir: Path, log: Log) -> AsyncIterator[Core]:
+    """Build everything and run it; leaving stops it in reverse order.
+
+    Raises:
+        StateError: the state folder cannot be used.
+    """
+    limits = config.limits
+    quotas = Quotas(
+        per_agent=limits.pending_per_agent, per_server=limits.pending_per_server, total=limits.pending_total
+    )
+    async with contextlib.AsyncExitStack() as stack:
+        store = await stack.enter_async_context(open_store(state_dir, clock=utc_now, quotas=quotas))
+        principals = Principals(agents=config.agents, approvers=config.approvers)
+        first_token: ApproverToken | None = None
+        if not principals.has_approvers:
+            first_token = approver_token(state_dir)
+            principals = principals.with_approver(first_token.token)
+        upstreams = {
+            server.label: Upstream(
+                server,
+                log=log,
+                limits=UpstreamLimits(
+                    message=Limits(limits.response_bytes, limits.json_depth, limits.json_keys, limits.response_bytes),
+                    connect_seconds=limits.connect_timeout,
+                    buffered_frames=limits.event_buffer,
+                    restart_seconds=limits.restart_backoff,
+                    restart_max_seconds=limits.restart_backoff_max,
+                ),
+            )
+            for server in config.servers
+        }
+        sealers: list[Sealer] = []
+
+        def sealer() -> Sealer:
+            if not sealers:
+                sealers.append(Sealer(load_seal_key(state_dir)))
+            return sealers[0]
+
+        core: Core
+
+        desk = ParkingDesk(
+            store=store,
+            clock=utc_now,
+            new_id=new_id,
+            policy=lambda: config.policy,
+            budgets=HoldBudgets(config.hold.default, config.hold.clients),
+            sealer=sealer,
+            review_url=lambda interruption: core.review_url(interruption),
+            acts_for=lambda agent: None,
+        )
+        timeouts = {server.label: server.timeout for server in config.servers if server.timeout is not None}
+        gate = Gate(desk, timeout_seconds=limits.upstream_timeout, timeouts=timeouts)
+        core = Core(config, state_dir, store, principals, first_token, upstreams, gate, log)
+        for upstream in upstreams.values():
+            await stack.enter_async_context(upstream.run())
+        await stack.enter_async_context(gate.run())
+        yield core

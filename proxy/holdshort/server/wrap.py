@@ -1,0 +1,46 @@
+"""`holdshort wrap`: one server behind policy, on standard input and output, for any client's `mcp.json`."""
+
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+
+import anyio
+
+from holdshort.config import Config
+from holdshort.config.principals import LOCAL_AGENT
+from holdshort.gate.exchange import Emit
+from holdshort.gate.front.stdio import StdioFront
+from holdshort.gate.upstream import Link, Log
+from holdshort.policy import Caller
+from holdshort.server.core import Core, open_core
+from holdshort.server.page import Page
+from holdshort.wire import Limits
+
+__all__ = ["wrap"]
+
+
+async def wrap(config: Config, server: str, state_dir: Path, log: Log) -> None:
+    """Serve `server` of `config` to the client at standard input, until it closes that.
+
+    Raises:
+        StateError: the state folder cannot be used.
+    """
+    limits = config.limits
+    async with open_core(config, state_dir, log) as core:
+        front = StdioFront(
+            core.gate,
+            server,
+            Caller(LOCAL_AGENT),
+            open_link=lambda label, on_frame: _dedicated(core, label, on_frame),
+            trust_annotations=core.trust_annotations(server),
+            limits=Limits(limits.line_bytes, limits.json_depth, limits.json_keys, limits.string_bytes),
+            log=log,
+        )
+        async with anyio.create_task_group() as tasks:
+            page = Page(core)
+            await tasks.start(page.host_or_watch)
+            await front.serve()
+            tasks.cancel_scope.cancel()
+
+
+def _dedicated(core: Core, label: str, on_frame: Emit) -> AbstractAsyncContextManager[Link]:
+    return core.upstreams[label].dedicated(on_frame)
