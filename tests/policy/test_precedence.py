@@ -313,7 +313,10 @@ def test_an_explanation_gives_the_words_of_every_layer() -> None:
         (
             "odd",
             None,
-            "rule `broken` could not be evaluated (KeyError: 'no'), and an error never allows; abstains: no rule is left",
+            (
+                "rule `broken` could not be evaluated (KeyError: 'no'), and an error never allows; "
+                "abstains: no rule is left"
+            ),
         ),
         ("kind", "yes", "rule `yes` says allow; ask is stricter and wins"),
         ("empty", None, "abstains: it has no rules"),

@@ -89,15 +89,15 @@ def parse_tool_pattern(text: str) -> ToolPattern:
         return ToolPattern("*", "*", text)
     rest = text
     if text.startswith(_CLIENT_PREFIX):
-        rest = text.removeprefix(_CLIENT_PREFIX)
-        if rest and _SEPARATOR not in rest:
+        rest = text.removeprefix(_CLIENT_PREFIX) or text
+        if rest is not text and _SEPARATOR not in rest:
             return ToolPattern(rest, "*", text)
     server, separator, tool = rest.partition(_SEPARATOR)
     if not separator:
-        bare = text.strip("_") or "name"
+        tool, server = text.strip("_") or "name", text.strip("_*?") or "name"
         raise BadPattern(
             text,
-            f"it names no server; write `*__{bare}` for that tool on every server, or `{bare}__*` for every tool of "
+            f"it names no server; write `*__{tool}` for that tool on every server, or `{server}__*` for every tool of "
             f"that server",
         )
     if not server or not tool:
