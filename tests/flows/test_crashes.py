@@ -87,12 +87,12 @@ async def test_a_proxy_killed_while_it_holds_a_call_forgets_nothing(scene: Scene
     scene.proxy.config["hold"] = {"default": "30s"}
     scene.proxy.write()
     await scene.proxy.restart()
-    async with anyio.create_task_group() as tasks, scene.agent(client) as agent:
-        tasks.start_soon(agent.call, "write_thing", WRITE)
-        (record,) = await scene.proxy.pending()
+    async with scene.agent(client) as agent:
+        held = await abandoned(agent.call("write_thing", WRITE), scene.proxy.pending())
         await scene.proxy.kill9()
-        tasks.cancel_scope.cancel()
     await scene.proxy.start()
+    (record,) = await scene.proxy.pending()
+    assert record["id"] == held[0]["id"]
     await scene.proxy.approve(record)
     answer = await scene.call("write_thing", WRITE, client)
 
