@@ -14,6 +14,7 @@ __all__ = [
     "changes",
     "counts",
     "get",
+    "has_attachable",
     "has_dead_weight",
     "has_due",
     "has_purgeable",
@@ -83,6 +84,17 @@ def version(connection: apsw.Connection) -> int:
     """Return a number that is another one after any other connection, of any process, committed."""
     with translated():
         return int(connection.execute("PRAGMA data_version").get)
+
+
+def has_attachable(connection: apsw.Connection, agent: str, requested_fingerprint: str) -> bool:
+    with translated():
+        return bool(
+            connection.execute(
+                "SELECT EXISTS (SELECT 1 FROM interruption WHERE agent = ? AND requested_fingerprint = ?"
+                " AND attachable = 1)",
+                (agent, requested_fingerprint),
+            ).get
+        )
 
 
 def has_due(connection: apsw.Connection, now: datetime) -> bool:

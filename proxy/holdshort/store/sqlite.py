@@ -1,4 +1,7 @@
-"""The store on SQLite: one writer thread, one reading connection for the event loop, one for long reads in workers."""
+"""The store on SQLite: one writer thread, one reading connection for the event loop, one for pages read in workers.
+
+Holds are not waited for on disk: they die with their process anyway.
+"""
 
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
@@ -14,7 +17,7 @@ import apsw
 from uuid_utils import uuid7
 
 from holdshort.errors import HoldshortError
-from holdshort.interruption import Event, Interruption, State
+from holdshort.interruption import Deliver, Event, Interruption, State
 from holdshort.store import log, queries, tables
 from holdshort.store.connection import open_database, open_reader
 from holdshort.store.contract import (
@@ -105,6 +108,8 @@ class SQLiteStore:
     async def attach(
         self, agent: str, requested_fingerprint: str, holder: str, *, now: datetime
     ) -> Interruption | None:
+        if not queries.has_attachable(self._reader, agent, requested_fingerprint):
+            return None
         return await self._writer.run(
             lambda c: tables.attach(
                 c,
@@ -115,15 +120,17 @@ class SQLiteStore:
                 retention=self._retention,
                 owner=self.owner,
                 is_alive=self._is_alive,
-            )
+            ),
+            durable=False,
         )
 
     async def detach(self, interruption_id: str, holder: str) -> None:
-        # Holds die with their process, so nothing is lost if the disk learns of it a moment later.
         await self._writer.run(lambda c: tables.detach(c, interruption_id, holder), durable=False)
 
     async def apply(self, interruption_id: str, event: Event) -> Interruption:
-        return await self._writer.run(lambda c: tables.apply(c, interruption_id, event, self.owner))
+        # A delivery that the disk forgets is delivered again; anything else must be there before anyone is told.
+        durable = not isinstance(event, Deliver)
+        return await self._writer.run(lambda c: tables.apply(c, interruption_id, event, self.owner), durable=durable)
 
     async def get(self, interruption_id: str) -> Interruption:
         return queries.get(self._reader, interruption_id)

@@ -1,0 +1,228 @@
+"""`holdshort log`: read the decision log, prove that it is whole, take it elsewhere. Works while proxies run."""
+
+import json
+import os
+import sys
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+if TYPE_CHECKING:
+    import apsw
+
+    from holdshort.store import LogEntry, Verification
+
+__all__ = ["app"]
+
+_LOOK_SECONDS: Final = 0.1
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Read and verify the decision log: every verdict, decision, intent and outcome, in order, sealed row by row.",
+)
+
+StateDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--state-dir", metavar="FOLDER", help="State folder; else HOLDSHORT_STATE_DIR, else the user's state directory."
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, one object a line.")]
+
+
+@app.command()
+def tail(
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing rows as they are written.")] = False,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=0, help="How many of the latest rows to start with.")] = 20,
+    interruption: Annotated[
+        str | None, typer.Option("--interruption", metavar="ID", help="Only what concerns this parked call.")
+    ] = None,
+    as_json: AsJson = False,
+    state_dir: StateDir = None,
+) -> None:
+    """Print the latest rows, oldest first.
+
+    \b
+    Examples:
+      holdshort log tail
+      holdshort log tail --follow --limit 0
+      holdshort log tail --json | jq 'select(.kind == "decision")'
+    """
+    from holdshort.store.chain import export_line
+    from holdshort.store.contract import LogFilter
+
+    write = export_line if as_json else _for_people
+    where = LogFilter(interruption=interruption)
+    with _opened(state_dir) as connection:
+        try:
+            last = 0
+            for entry in _latest(connection, limit, where):
+                print(write(entry), flush=follow)
+                last = entry.sequence
+            if follow:
+                for entry in _following(connection, last, where):
+                    print(write(entry), flush=True)
+        except KeyboardInterrupt:
+            raise typer.Exit(0) from None
+
+
+@app.command()
+def verify(
+    file: Annotated[
+        Path | None, typer.Option("--file", metavar="FILE", help="Verify an export of the whole log instead.")
+    ] = None,
+    as_json: AsJson = False,
+    state_dir: StateDir = None,
+) -> None:
+    """Recompute the chain and name the first row that was changed, removed or moved.
+
+    A log cut short at its end is found up to the last checkpoint. To find every cut, keep the hash printed here
+    somewhere else and compare.
+
+    Exit code 0: whole. 1: not as it was written. 2: there is no log.
+
+    \b
+    Examples:
+      holdshort log verify
+      holdshort log verify --file log.jsonl
+    """
+    from holdshort.store import log
+
+    if file is not None:
+        found = _verified_file(file)
+    else:
+        with _opened(state_dir) as connection:
+            found = log.verify(connection)
+    if as_json:
+        print(
+            json.dumps(
+                {
+                    "ok": found.ok,
+                    "rows": found.rows,
+                    "first_bad": found.first_bad,
+                    "problem": found.problem,
+                    "head": found.head,
+                }
+            )
+        )
+    elif found.ok:
+        print(f"whole: {found.rows} rows, the last one sealed {found.head}")
+    else:
+        print(f"not as it was written: {found.problem}")
+    raise typer.Exit(0 if found.ok else 1)
+
+
+@app.command()
+def export(
+    form: Annotated[str, typer.Option("--format", metavar="jsonl", help="One JSON object a line.")] = "jsonl",
+    after: Annotated[int, typer.Option("--after", metavar="SEQ", min=0, help="Only rows after this sequence.")] = 0,
+    state_dir: StateDir = None,
+) -> None:
+    """Print rows as JSON lines, each with its hash. The whole log, exported, can be verified anywhere.
+
+    \b
+    Examples:
+      holdshort log export > log.jsonl
+      holdshort log export --after 1200 >> log.jsonl
+    """
+    from holdshort.store import log
+    from holdshort.store.chain import export_line
+
+    if form != "jsonl":
+        raise typer.BadParameter(f"unknown format `{form}`; expected `jsonl`", param_hint="--format")
+    with _opened(state_dir) as connection:
+        for entry in log.read(connection, after=after):
+            sys.stdout.write(export_line(entry) + "\n")
+
+
+@contextmanager
+def _opened(state_dir: Path | None) -> "Generator[apsw.Connection]":
+    """Open the log for reading; what cannot be read ends the command."""
+    from holdshort.errors import StateError
+    from holdshort.store.connection import open_reader
+    from holdshort.store.folder import DATABASE, choose_folder
+    from holdshort.store.schema import require_current
+
+    path = choose_folder(state_dir, os.environ) / DATABASE
+    if not path.is_file():
+        print(f"there is no decision log in `{path.parent}`; choose the folder with `--state-dir`", file=sys.stderr)
+        raise typer.Exit(2)
+    try:
+        connection = open_reader(path)
+        try:
+            require_current(connection)
+            yield connection
+        finally:
+            connection.close()
+    except StateError as error:
+        print(error, file=sys.stderr)
+        raise typer.Exit(1) from None
+
+
+def _latest(connection: "apsw.Connection", limit: int, where: Any) -> "list[LogEntry]":
+    from collections import deque
+
+    from holdshort.store import log
+
+    if where.interruption is None:
+        return list(log.read(connection, after=max(0, log.count(connection) - limit), limit=limit, where=where))
+    return list(deque(log.read(connection, where=where), maxlen=limit))
+
+
+def _following(connection: "apsw.Connection", last: int, where: Any) -> "Iterator[LogEntry]":
+    import time
+
+    from holdshort.store import log, queries
+
+    last = last or log.count(connection)
+    seen = -1
+    while True:
+        version = queries.version(connection)
+        if version != seen:
+            seen = version
+            for entry in log.read(connection, after=last, where=where):
+                yield entry
+                last = entry.sequence
+        time.sleep(_LOOK_SECONDS)
+
+
+def _verified_file(file: Path) -> "Verification":
+    from holdshort.store.chain import BrokenLink, links, parse_export_line
+    from holdshort.store.contract import Verification
+
+    rows, last = 0, None
+    try:
+        with file.open(encoding="utf-8") as lines:
+            for entry in links(parse_export_line(line.rstrip("\n")) for line in lines):
+                rows, last = rows + 1, entry.hash
+    except BrokenLink as broken:
+        return Verification(rows=rows, problem=broken.problem, first_bad=broken.sequence)
+    except (ValueError, KeyError, TypeError) as error:
+        return Verification(rows=rows, problem=f"line {rows + 1} is no row of a log: {error}", first_bad=rows + 1)
+    except OSError as error:
+        print(f"`{file}` cannot be read: {error.strerror}", file=sys.stderr)
+        raise typer.Exit(2) from None
+    return Verification(rows=rows, head=last)
+
+
+def _for_people(entry: "LogEntry") -> str:
+    fields = entry.fields
+    words = [f"{entry.sequence:>6}", str(fields.get("at", "")), f"{fields.get('kind', ''):<10}"]
+    if "action" in fields:
+        words.append(str(fields["action"]))
+    if "server" in fields:
+        words.append(f"{fields['server']}__{fields.get('tool', '')}")
+    words += [f"{name}={fields[name]}" for name in ("agent", "interruption") if name in fields]
+    for name, value in (fields.get("detail") or {}).items():
+        words.append(f"{name}={value if isinstance(value, str | int) else json.dumps(value)}")
+    if "because" in fields:
+        words.append("because=" + ",".join(f"{reason['layer']}:{reason['rule']}" for reason in fields["because"]))
+    return _harmless(" ".join(words))
+
+
+def _harmless(text: str) -> str:
+    """Names come from outside: nothing in them may move the cursor or hide."""
+    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
