@@ -3,6 +3,7 @@
 Nothing in here looks at a file or the environment; `load.py` does.
 """
 
+import ipaddress
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,7 +65,11 @@ class Listen:
     @property
     def loopback(self) -> bool:
         """True when only this machine can connect."""
-        return self.host == "localhost" or self.host == "::1" or self.host.startswith("127.")
+        try:
+            return self.host == "localhost" or ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            # Some other name: what it resolves to is not ours to trust.
+            return False
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"

@@ -1,0 +1,83 @@
+"""How long one verdict takes, by number of rules: from memory, for the first time, and with conditions.
+
+Run it: `python tests/bench/policy_decide.py`. The numbers are printed, never asserted: machines differ.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from itertools import count
+
+from holdshort.policy import (
+    Action,
+    Call,
+    Caller,
+    Layer,
+    Policy,
+    Rule,
+    ToolFacts,
+    compile_policy,
+    parse_tool_pattern,
+    read_only_tools,
+)
+
+__all__ = ["main"]
+
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+CALLER = Caller("ci-bot", frozenset({"ci"}), "bench", "1")
+ROUNDS = 3_000
+
+
+def build(rules: int, *, conditional: bool) -> Policy:
+    """Three layers, twenty servers, plain names and globs mixed, as a large team's files would have."""
+    when = read_only_tools() if conditional else None
+    made = [
+        Rule(
+            f"r{number}",
+            (Action.ALLOW, Action.ASK, Action.DENY)[number % 3],
+            tools=(parse_tool_pattern(f"server{number % 20}__tool{number}{'_*' if number % 2 else ''}"),),
+            when=when,
+        )
+        for number in range(rules)
+    ]
+    return compile_policy([Layer(f"layer{at}", tuple(made[at::3]), Action.ASK) for at in range(3)])
+
+
+def calls(rules: int, fresh: Iterator[int] | None) -> Callable[[], Call]:
+    """Return a maker of calls: always the same one, or each time one of a tool never seen before."""
+    last = rules - 1
+    same = Call(ToolFacts(f"server{last % 20}", f"tool{last}_x"), {"amount": 120}, CALLER, NOW)
+    if fresh is None:
+        return lambda: same
+    return lambda: Call(ToolFacts(f"server{last % 20}", f"tool{last}_{next(fresh)}"), {}, CALLER, NOW)
+
+
+def microseconds(policy: Policy, make: Callable[[], Call]) -> tuple[float, float]:
+    """Return the median and the 99th percentile of one `decide`, in microseconds."""
+    policy.decide(make())
+    spent: list[int] = []
+    for _ in range(ROUNDS):
+        call = make()
+        started = time.perf_counter_ns()
+        policy.decide(call)
+        spent.append(time.perf_counter_ns() - started)
+    spent.sort()
+    return spent[len(spent) // 2] / 1000, spent[len(spent) * 99 // 100] / 1000
+
+
+def main() -> None:
+    """Print the table."""
+    print(f"{'rules':>6}  {'case':<22} {'median µs':>10} {'p99 µs':>8}")
+    for rules in (10, 100, 1_000, 10_000):
+        plain, conditional = build(rules, conditional=False), build(rules, conditional=True)
+        for case, policy, fresh in (
+            ("known tool", plain, None),
+            ("tool never seen", plain, count()),
+            ("known tool, condition", conditional, None),
+        ):
+            median, high = microseconds(policy, calls(rules, fresh))
+            print(f"{rules:>6}  {case:<22} {median:>10.2f} {high:>8.2f}")
+
+
+if __name__ == "__main__":
+    main()
