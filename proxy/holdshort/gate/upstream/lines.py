@@ -9,9 +9,9 @@ from typing import Final
 __all__ = ["Intake", "LineReader", "Overlong"]
 
 _KEPT: Final = 4096
-_LINES_PER_TURN: Final = 128
+_LINES_PER_TURN: Final = 256
 _BYTES_PER_TURN: Final = 512 * 1024
-_PENALTY_SECONDS: Final = 0.02
+_PENALTY_SECONDS: Final = 0.005
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 import base64
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 
 import anyio
@@ -82,15 +83,22 @@ class ModernHttpLink:
         params = frame.value.get("params") or {}
         meta = params.get("_meta")
         version = meta.get(f"{MCP_META_PREFIX}protocolVersion") if isinstance(meta, dict) else None
-        lines = {
-            "MCP-Protocol-Version": header_value(version if isinstance(version, str) else MODERN_VERSION),
-            "Mcp-Method": header_value(method),
-        }
         name = params.get(_NAMED[method]) if method in _NAMED else None
-        if isinstance(name, str):
-            lines["Mcp-Name"] = header_value(name)
-        lines.update({key: value for key, value in extra.items() if key.lower() not in _RESERVED})
-        return header_lines(self.label, lines)
+        standard = _standard_headers(
+            version if isinstance(version, str) else MODERN_VERSION, method, name if isinstance(name, str) else None
+        )
+        if not extra:
+            return standard
+        given = {key: value for key, value in extra.items() if key.lower() not in _RESERVED}
+        return standard + header_lines(self.label, given)
+
+
+@lru_cache(maxsize=1024)
+def _standard_headers(version: str, method: str, name: str | None) -> bytes:
+    lines = f"MCP-Protocol-Version: {header_value(version)}\r\nMcp-Method: {header_value(method)}\r\n"
+    if name is not None:
+        lines += f"Mcp-Name: {header_value(name)}\r\n"
+    return lines.encode()
 
 
 def header_value(text: str) -> str:

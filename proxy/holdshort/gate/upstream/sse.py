@@ -7,6 +7,8 @@ from holdshort.errors import WireError
 __all__ = ["Event", "EventParser", "EventTooLarge"]
 
 _BOM: Final = b"\xef\xbb\xbf"
+_SLACK: Final = 16
+"""The name of the field, and a line end, are no part of the data."""
 _LONGEST_ID: Final = 4096
 _LONGEST_RETRY_MS: Final = 60_000
 
@@ -32,11 +34,12 @@ class EventParser:
 
     __slots__ = (
         "_data",
+        "_data_size",
         "_id",
         "_kind",
+        "_line_size",
         "_max_bytes",
         "_parts",
-        "_size",
         "_skip_lf",
         "_started",
         "last_id",
@@ -46,7 +49,8 @@ class EventParser:
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._parts: list[bytes] = []
-        self._size = 0
+        self._line_size = 0
+        self._data_size = 0
         self._data: list[bytes] = []
         self._kind = b""
         self._id: str | None = None
@@ -77,13 +81,15 @@ class EventParser:
                 self._parts.append(line)
                 line = b"".join(self._parts)
                 self._parts.clear()
+                self._line_size = 0
             if line:
                 self._field(line)
             else:
                 self._dispatch(events)
         if rest:
             self._parts.append(rest)
-            self._grow(len(rest))
+            self._line_size += len(rest)
+            self._check()
         return events
 
     def _field(self, line: bytes) -> None:
@@ -95,7 +101,8 @@ class EventParser:
             value = value[1:]
         if name == b"data":
             self._data.append(value)
-            self._grow(len(value) + 1)
+            self._data_size += len(value) + 1
+            self._check()
         elif name == b"event":
             self._kind = value[:256]
         elif name == b"id":
@@ -114,9 +121,8 @@ class EventParser:
             events.append(Event(self._kind.decode("utf-8", "replace") or "message", data))
         self._data.clear()
         self._kind = b""
-        self._size = 0
+        self._data_size = 0
 
-    def _grow(self, count: int) -> None:
-        self._size += count
-        if self._size > self._max_bytes + 1024:
+    def _check(self) -> None:
+        if self._line_size + self._data_size > self._max_bytes + _SLACK:
             raise EventTooLarge(self._max_bytes)

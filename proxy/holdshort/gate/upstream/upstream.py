@@ -34,11 +34,13 @@ from holdshort.gate.upstream.modern import ModernHttpLink
 from holdshort.gate.upstream.noise import Noise
 from holdshort.gate.upstream.posting import Endpoint
 from holdshort.gate.upstream.probe import probe_http, probe_pipes
-from holdshort.gate.upstream.process import Child, child_environment, start
+from holdshort.gate.upstream.process import Child
 from holdshort.gate.upstream.remap import SharedChild
+from holdshort.gate.upstream.spawn import Command, child_environment
 from holdshort.gate.upstream.stderr import Stderr, secrets_of
 from holdshort.gate.upstream.stdio import StdioLink
 from holdshort.gate.upstream.streamable import LegacyHttpLink
+from holdshort.gate.upstream.tasks import background
 
 __all__ = ["Upstream", "identity_digest"]
 
@@ -87,7 +89,7 @@ class Upstream:
     @asynccontextmanager
     async def run(self) -> AsyncGenerator["Upstream", None]:
         """Own everything that is shared: probes, the connections, the shared child. Leaving stops all of it."""
-        async with anyio.create_task_group() as tasks:
+        async with background() as tasks:
             self._tasks = tasks
             if self.config.transport != "stdio":
                 self._client = HttpClient(self.label, limits=self._limits, monotonic=self._monotonic, tls=self._tls)
@@ -226,12 +228,9 @@ class Upstream:
         link.attach(child)
         self._links += 1
         try:
-            async with anyio.create_task_group() as tasks:
+            async with background() as tasks:
                 tasks.start_soon(link.pump, on_frame)
-                try:
-                    yield link
-                finally:
-                    tasks.cancel_scope.cancel()
+                yield link
         finally:
             self._links -= 1
             with anyio.CancelScope(shield=True):
@@ -242,7 +241,7 @@ class Upstream:
     async def _open_http(self, on_frame: Emit) -> AsyncGenerator[Link, None]:
         self._running()
         backoff = Backoff(self._limits.restart_seconds, self._limits.restart_max_seconds)
-        async with anyio.create_task_group() as tasks:
+        async with background() as tasks:
             link = LegacyHttpLink(self._at(), log=self._log, tasks=tasks, on_frame=on_frame, backoff=backoff)
             self._links += 1
             try:
@@ -255,7 +254,7 @@ class Upstream:
     @asynccontextmanager
     async def _open_sse(self, on_frame: Emit) -> AsyncGenerator[Link, None]:
         self._running()
-        async with anyio.create_task_group() as tasks:
+        async with background() as tasks:
             link = LegacySseLink(self._at(), self.config.url or "", tasks=tasks, on_frame=on_frame)
             await link.start()
             self._links += 1
@@ -264,7 +263,6 @@ class Upstream:
             finally:
                 self._links -= 1
                 await link.close()
-                tasks.cancel_scope.cancel()
 
     async def _spawn(self, on_line: Callable[[bytes | Overlong], bool], on_death: Callable[[str], None]) -> Child:
         config = self.config
@@ -272,28 +270,24 @@ class Upstream:
         stderr = Stderr(
             self.label, log=self._log, limits=self._limits, secrets=self._secrets, monotonic=self._monotonic
         )
-        born: list[Child] = []
+        command = Command(
+            label=self.label,
+            command=config.command or "",
+            args=config.args,
+            env=child_environment(os.environ, config.env),
+            cwd=config.cwd,
+        )
 
         def died(how: str) -> None:
             on_death(how)
-            if born and self._tasks is not None and not born[0].stopping:
+            if self._tasks is not None and not child.stopping:
                 self._last_error = UpstreamLost(self.label, how)
                 # Whatever it had started may still run.
-                self._tasks.start_soon(self._stop, born[0])
+                self._tasks.start_soon(self._stop, child)
 
-        def make() -> Child:
-            born.append(Child(limits=self._limits, stderr=stderr, on_line=on_line, on_death=died))
-            return born[0]
-
+        child = Child(command, limits=self._limits, stderr=stderr, on_line=on_line, on_death=died)
         try:
-            child = await start(
-                self.label,
-                config.command or "",
-                config.args,
-                env=child_environment(os.environ, config.env),
-                cwd=str(config.cwd) if config.cwd is not None else None,
-                make=make,
-            )
+            await child.start()
         except UpstreamError as error:
             self._last_error = error
             raise
