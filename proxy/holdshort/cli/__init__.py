@@ -7,6 +7,7 @@ import typer
 
 from holdshort import __version__
 from holdshort.cli import log, policy
+from holdshort.cli.demo import demo_command
 from holdshort.cli.serve import serve_command
 from holdshort.cli.wrap import wrap_command
 from holdshort.errors import HoldshortError
@@ -21,6 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command("demo")(demo_command)
 app.command("serve")(serve_command)
 app.command("wrap", context_settings={"allow_interspersed_args": False})(wrap_command)
 app.add_typer(policy.app, name="policy", help="Check policy files and explain verdicts.")

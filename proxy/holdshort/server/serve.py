@@ -3,6 +3,7 @@
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,26 @@ from holdshort.server.core import Core, open_core, request_limits
 from holdshort.server.endpoint import announce, withdraw
 from holdshort.server.web import WebServer, bind
 
-__all__ = ["approval_deps", "serve"]
+__all__ = ["Serving", "approval_deps", "serve"]
 
 
-async def serve(config: Config, state_dir: Path, log: Log, *, say: Callable[[str], None]) -> None:
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """Where a proxy that has started can be found. `login_link` is a secret, good once."""
+
+    base_url: str
+    review_url: str
+    login_link: str | None = field(repr=False)
+
+
+async def serve(
+    config: Config,
+    state_dir: Path,
+    log: Log,
+    *,
+    say: Callable[[str], None],
+    on_ready: Callable[[Serving], None] | None = None,
+) -> None:
     """Serve until SIGINT or SIGTERM. `say` gets the lines for the person who started us.
 
     Raises:
@@ -58,7 +75,11 @@ async def serve(config: Config, state_dir: Path, log: Log, *, say: Callable[[str
                     _stop_on_signal, servers, [lambda: close_streams(approvals), front.close, legacy.close]
                 )
                 announce(state_dir, core.review_base)
-                _greet(core, deps, f"http://{_reachable(config.listen)}:{port}", say)
+                base = f"http://{_reachable(config.listen)}:{port}"
+                if on_ready is not None:
+                    on_ready(Serving(base, f"{core.review_base}/", login_link(core, deps)))
+                else:
+                    _greet(core, deps, base, say)
                 tasks.start_soon(_warm_up, core, say)
         withdraw(state_dir)
 

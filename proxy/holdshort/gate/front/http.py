@@ -177,7 +177,8 @@ class HttpFront:
         *,
         streams: bool,
     ) -> None:
-        lines = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
+        # RFC 9110 5.5: white space around a value is no part of it.
+        lines = [(name.decode("latin-1"), value.decode("latin-1").strip(" \t")) for name, value in scope["headers"]]
         request = frame.value.get("id") if frame.kind is Kind.REQUEST else None
         if frame.kind is Kind.RESPONSE:
             reason = "this protocol revision has no requests that a client could answer"
