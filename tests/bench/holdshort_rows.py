@@ -6,8 +6,9 @@ The rule that lets `echo` pass is the last one, so every rule before it has been
 import json
 import subprocess
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -76,13 +77,12 @@ def options(config: Path) -> list[str]:
     return ["-c", str(config), "--state-dir", str(config.parent / "state")]
 
 
-def rows() -> list[Row]:
+def rows(command: Sequence[str] = COMMAND) -> list[Row]:
     """Return our rows: `/mcp/{server}`, where names stay, and `/mcp`, where they carry the server's."""
     absent = _absent()
-    over_http_only = frozenset({Lane.HTTP_HTTP, Lane.HTTP_STDIO})
     return [
-        Row("holdshort", _named, absent=absent),
-        Row("holdshort /mcp", _prefixed, over_http_only, absent),
+        Row("holdshort", partial(_named, command), absent=absent),
+        Row("holdshort /mcp", partial(_prefixed, command), frozenset({Lane.HTTP_HTTP, Lane.HTTP_STDIO}), absent),
     ]
 
 
@@ -97,31 +97,31 @@ def _absent() -> str | None:
 
 
 @asynccontextmanager
-async def _named(place: Place) -> AsyncGenerator[Opened]:
+async def _named(command: Sequence[str], place: Place) -> AsyncGenerator[Opened]:
     if place.lane is Lane.STDIO_STDIO:
         folder = place.folder / "holdshort-wrap"
         config = write_config(folder, {"command": place.upstream_command[0]}, port=free_port())
-        command = [*COMMAND, "wrap", *options(config), "--", *place.upstream_command]
-        async with over_stdio(command, folder / "output.log") as opened:
+        wrapped = [*command, "wrap", *options(config), "--", *place.upstream_command]
+        async with over_stdio(wrapped, folder / "output.log") as opened:
             yield opened
         return
-    async with _serve(place, f"/mcp/{LABEL}", "echo") as opened:
+    async with _serve(command, place, f"/mcp/{LABEL}", "echo") as opened:
         yield opened
 
 
 @asynccontextmanager
-async def _prefixed(place: Place) -> AsyncGenerator[Opened]:
-    async with _serve(place, "/mcp", f"{LABEL}__echo") as opened:
+async def _prefixed(command: Sequence[str], place: Place) -> AsyncGenerator[Opened]:
+    async with _serve(command, place, "/mcp", f"{LABEL}__echo") as opened:
         yield opened
 
 
 @asynccontextmanager
-async def _serve(place: Place, path: str, tool: str) -> AsyncGenerator[Opened]:
+async def _serve(command: Sequence[str], place: Place, path: str, tool: str) -> AsyncGenerator[Opened]:
     port = free_port()
     folder = place.folder / f"holdshort{path.replace('/', '-')}"
-    command, *args = place.upstream_command
-    over_pipes = place.lane is Lane.HTTP_STDIO
-    server: dict[str, Any] = {"command": command, "args": args} if over_pipes else {"url": place.upstream_url}
+    server: dict[str, Any] = {"url": place.upstream_url}
+    if place.lane is Lane.HTTP_STDIO:
+        server = {"command": place.upstream_command[0], "args": place.upstream_command[1:]}
     config = write_config(folder, server, port=port)
-    async with over_http([*COMMAND, "serve", *options(config)], port, folder / "output.log", path, tool) as opened:
+    async with over_http([*command, "serve", *options(config)], port, folder / "output.log", path, tool) as opened:
         yield opened

@@ -1,85 +1,73 @@
-"""Where a proxy's time goes under load, sampled from outside by py-spy so that what is measured is not slowed down."""
+"""Where Holdshort's CPU time goes under load, from the stacks that `sampled` saw."""
 
 import re
-import shutil
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-import anyio
-
-from bench.children import environment
-from bench.lanes import Opened, Place
+from bench.lanes import Place, Row
 from bench.load import EchoCalls, Load
 
-__all__ = ["ProfilerMissingError", "print_profile", "profile"]
+__all__ = ["print_profile", "profile"]
 
-_SECONDS = 5
-_SAMPLES_PER_SECOND = 250
+_SECONDS = 8.0
 _SHOWN = 30
-_FRAME = re.compile(r"(?P<function>.+) \((?P<file>.+?)(?::\d+)?\)")
-
-
-class ProfilerMissingError(Exception):
-    """Raised when py-spy is not on the path."""
-
-    def __init__(self) -> None:
-        super().__init__("py-spy is not installed; run `uv pip install py-spy`")
+_FRAME = re.compile(r"(?P<function>.+) \((?P<file>.+)\)")
+_OURS = "/holdshort/"
+_STARTING = "importlib._bootstrap"
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """Samples by function: its own, and with everything it called."""
+    """Samples by where they were taken; `ours` counts a function with everything it called."""
 
     samples: int
+    main_share: float
+    """The main thread's part of the process's CPU time; the samples are of that thread only."""
+    files: Counter[str]
     own: Counter[str]
-    total: Counter[str]
+    ours: Counter[str]
 
 
-async def profile(place: Place, opened: Opened) -> Profile:
-    """Sample the row's process while it takes calls, 32 at once.
-
-    Raises:
-        ProfilerMissingError: py-spy is not installed.
-    """
-    py_spy = shutil.which("py-spy", path=environment()["PATH"])
-    if py_spy is None:
-        raise ProfilerMissingError
-    output = place.folder / "profile.txt"
-    command = [py_spy, "record", "--pid", str(opened.pid), "--duration", str(_SECONDS), "--format", "raw"]
-    command += ["--rate", str(_SAMPLES_PER_SECOND), "--function", "--output", str(output)]
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(anyio.run_process, command)
-        await opened.target.measure(EchoCalls(opened.tool), Load(32, 10_000_000, _SECONDS + 1.0))
+async def profile(row: Row, place: Place, output: Path) -> Profile:
+    """Let the row, which samples itself into `output`, take calls, 32 at once."""
+    async with row.open(place) as opened:
+        await opened.target.measure(EchoCalls(opened.tool), Load(32, 10_000_000, _SECONDS))
     return _sum_up(output)
 
 
 def _sum_up(output: Path) -> Profile:
+    files: Counter[str] = Counter()
     own: Counter[str] = Counter()
-    total: Counter[str] = Counter()
-    samples = 0
-    for line in output.read_text().splitlines():
-        stack, _, count = line.rpartition(" ")
-        frames = [_named(frame) for frame in stack.split(";")]
-        samples += int(count)
-        own[frames[-1]] += int(count)
-        for frame in set(frames):
-            total[frame] += int(count)
-    return Profile(samples, own, total)
+    ours: Counter[str] = Counter()
+    share, *lines = output.read_text().splitlines()
+    for line in lines:
+        if _STARTING in line:
+            continue
+        stack, _, times = line.rpartition(" ")
+        count = int(times)
+        frames = [_FRAME.fullmatch(frame) for frame in stack.split(";")]
+        found = [(match["function"], match["file"]) for match in frames if match is not None]
+        files[_short(found[-1][1])] += count
+        own[_named(*found[-1])] += count
+        for each in {_named(*frame) for frame in found if _OURS in frame[1]}:
+            ours[each] += count
+    return Profile(own.total(), float(share), files, own, ours)
 
 
-def _named(frame: str) -> str:
-    found = _FRAME.fullmatch(frame)
-    if found is None:
-        return frame
-    parts = Path(found["file"]).parts
-    where = "/".join(parts[-2:])
-    return f"{found['function']} ({where})"
+def _short(file: str) -> str:
+    return "/".join(Path(file).parts[-2:])
+
+
+def _named(function: str, file: str) -> str:
+    return f"{function} ({_short(file)})"
 
 
 def print_profile(title: str, found: Profile) -> None:
-    """Print the functions with the most samples, own and in total."""
-    for name, counted in (("own time", found.own), ("with callees", found.total)):
-        print(f"\n{title}: {name}, {found.samples} samples\n")
-        for function, count in counted.most_common(_SHOWN):
-            print(f"  {count / max(1, found.samples):6.1%}  {function}")
+    """Print the files and functions with the most samples."""
+    print(f"\n{title}: {found.samples} samples; the main thread used {found.main_share:.0%} of the process's CPU time")
+    columns = {"by file": found.files, "own time": found.own, "ours, with callees": found.ours}
+    for name, counted in columns.items():
+        print(f"\n{title}: {name}\n")
+        for entry, count in counted.most_common(_SHOWN):
+            print(f"  {count / max(1, found.samples):6.1%}  {entry}")

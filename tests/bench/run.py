@@ -18,6 +18,7 @@ import anyio
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from bench import holdshort_rows
 from bench.children import weigh
 from bench.lanes import Lane, Opened, Place, Row
 from bench.load import EchoCalls, ListCalls, Load, Measured, Workload
@@ -142,15 +143,14 @@ async def _warm_up(each: Measuring) -> None:
     each.runs.pop("warm up", None)
 
 
-async def _profile(lanes: list[Lane], only: frozenset[str]) -> bool:
+async def _profile(lanes: list[Lane]) -> bool:
     for lane in lanes:
-        for row in rows(only):
-            if lane not in row.lanes or row.absent is not None:
-                continue
-            async with lane_place(lane, _FEW_TOOLS) as place, row.open(place) as opened:
-                if opened.pid is not None:
-                    await opened.target.measure(EchoCalls(opened.tool), Load(32, 512, 1.0))
-                    print_profile(f"{lane.arrow}, {row.name}", await profile(place, opened))
+        async with lane_place(lane, _FEW_TOOLS) as place:
+            output = place.folder / "samples.txt"
+            sampled = holdshort_rows.rows((sys.executable, str(Path(__file__).with_name("sampled.py")), str(output)))
+            for row in sampled:
+                if lane in row.lanes and row.absent is None:
+                    print_profile(f"{lane.arrow}, {row.name}", await profile(row, place, output))
     return True
 
 
@@ -174,7 +174,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="rows, by first word: direct,nginx,holdshort,sdk,fastmcp")
     parser.add_argument("--lane", action="append", choices=list(Lane), help="a lane (repeatable); default: all")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
-    parser.add_argument("--profile", action="store_true", help="say where a row's CPU time goes instead (needs py-spy)")
+    parser.add_argument("--profile", action="store_true", help="say where Holdshort's CPU time goes instead")
     options = parser.parse_args()
     only = frozenset(filter(None, options.only.split(",")))
     lanes = [Lane(each) for each in options.lane or list(Lane)]
@@ -185,7 +185,7 @@ def main() -> None:
 
     async def measure() -> bool:
         if options.profile:
-            return await _profile(lanes, only or frozenset({"holdshort"}))
+            return await _profile(lanes)
         return await _measure(lanes, only, plan, as_json=options.json)
 
     with suppress(KeyboardInterrupt, BrokenPipeError):
