@@ -30,7 +30,6 @@ ENVIRON = {
     "ANA_TOKEN": "ana-s3cret-of-good-length",
     "HOME": "/home/ana",
     "EMPTY": "",
-    "YES": "true",
     "SECONDS": "90",
 }
 
@@ -60,7 +59,7 @@ mcpServers:
     tool_filter: {blocked_tool_names: [purge]}
     timeout: 90s
     trust_annotations: false
-agents:    [{name: ci-bot, token: "${CI_BOT_TOKEN}", groups: [ci]}]
+agents:    [{name: ci-bot, token: "${CI_BOT_TOKEN}", groups: [ci], acts_for: ana}]
 approvers: [{name: ana, token: "${ANA_TOKEN}", groups: [finance]}]
 policy: [org.yaml, team.yaml]
 listen: 192.168.1.5:8000
@@ -68,7 +67,7 @@ approvals: {listen: "127.0.0.1:9000", public_url: "https://review.example/"}
 hold: {default: 4s, clients: {claude-code: 45s, "*": 0}}
 limits: {pending_per_agent: 5, request_bytes: 1MiB, pending_expiry: 1h30m}
 state_dir: ~/state
-separation_of_duties: true
+separation_of_duties: false
 allowed_hosts: [Review.example]
 allowed_origins: ["https://review.example:8443"]
 """
@@ -110,14 +109,14 @@ def test_every_key_arrives(tmp_path: Path) -> None:
             trust_annotations=False,
         ),
     )
-    assert config.agents == (AgentConfig("ci-bot", "ci-bot-s3cret-of-length", frozenset({"ci"})),)
+    assert config.agents == (AgentConfig("ci-bot", "ci-bot-s3cret-of-length", frozenset({"ci"}), "ana"),)
     assert config.approvers == (ApproverConfig("ana", "ana-s3cret-of-good-length", frozenset({"finance"})),)
     assert (config.listen, config.approvals_listen) == (Listen("192.168.1.5", 8000), Listen("127.0.0.1", 9000))
     assert config.public_url == "https://review.example"
     assert config.hold == HoldConfig(4, {"claude-code": 45, "*": 0})
     assert config.limits == LimitsConfig(pending_per_agent=5, request_bytes=1024 * 1024, pending_expiry=5400)
     assert config.state_dir == Path("/home/ana/state")
-    assert config.separation_of_duties
+    assert not config.separation_of_duties
     assert (config.allowed_hosts, config.allowed_origins) == (("review.example",), ("https://review.example:8443",))
     assert [layer.name for layer in config.policy.layers] == [
         "org.yaml",
@@ -267,11 +266,11 @@ def test_typed_values_may_come_from_variables(tmp_path: Path) -> None:
     config = load(
         tmp_path,
         'mcpServers: {s: {command: x, timeout: "${SECONDS}", trust_annotations: "${GONE:-false}"}}\n'
-        'separation_of_duties: "${YES}"\nlisten: "127.0.0.1:${PORT:-0}"\n',
+        'separation_of_duties: "${GONE:-false}"\nlisten: "127.0.0.1:${PORT:-0}"\n',
     )
 
     assert (config.servers[0].timeout, config.servers[0].trust_annotations) == (90, False)
-    assert (config.separation_of_duties, config.listen.port) == (True, 0)
+    assert (config.separation_of_duties, config.listen.port) == (False, 0)
 
 
 @pytest.mark.parametrize(

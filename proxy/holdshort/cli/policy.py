@@ -85,7 +85,7 @@ def explain(
     \b
     Examples:
       holdshort policy explain github delete_repo
-      holdshort policy explain payments refund --args '{"amount": 120}' --agent ci-bot
+      holdshort policy explain pay refund --args '{"amount": 5}' --agent ci
       holdshort policy explain files read_file --json -c policies/team.yaml
     """
     from holdshort.config import ConfigErrors

@@ -23,6 +23,7 @@ from holdshort.config.settings import (
     read_listen,
     read_names,
     read_public_url,
+    read_switch,
 )
 from holdshort.errors import ConfigError
 from holdshort.policy import Layer, Place, Policy, compile_policy, wrap_policy
@@ -159,7 +160,6 @@ def _config(reading: Reading, document: Value, path: Path, wrapped: ServerConfig
     approvals = reading.section(keys["approvals"].value, "approvals", APPROVALS_KEYS) if "approvals" in keys else None
     approvals_listen, public_url = _approvals(reading, approvals or {}, listen)
     limits = read_limits(reading, keys.get("limits"))
-    separation = keys.get("separation_of_duties")
     return Config(
         path=path,
         servers=tuple(block.servers),
@@ -172,7 +172,7 @@ def _config(reading: Reading, document: Value, path: Path, wrapped: ServerConfig
         hold=read_hold(reading, keys.get("hold")),
         limits=limits,
         state_dir=read_folder(reading, keys.get("state_dir"), path.parent, reading.environ),
-        separation_of_duties=separation is not None and bool(reading.flag(separation.value, "separation_of_duties")),
+        separation_of_duties=read_switch(reading, keys.get("separation_of_duties")),
         allowed_hosts=read_names(reading, keys.get("allowed_hosts")),
         allowed_origins=read_names(reading, keys.get("allowed_origins"), origins=True),
         notes=tuple(reading.notes),

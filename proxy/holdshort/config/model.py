@@ -150,11 +150,12 @@ class ServerConfig:
 
 @dataclass(frozen=True, slots=True)
 class AgentConfig:
-    """One who asks: the bearer of `token`."""
+    """One who asks: the bearer of `token`. `acts_for` is the person behind it, for `separation_of_duties`."""
 
     name: str
     token: str = field(repr=False)
     groups: frozenset[str] = frozenset()
+    acts_for: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,10 @@ from holdshort.config.principals import LOCAL_AGENT, LOCAL_APPROVER
 from holdshort.config.reading import Reading
 from holdshort.policy.words import listed, nearest
 
-__all__ = ["PERSON_KEYS", "People", "check_mentions", "read_people"]
+__all__ = ["AGENT_KEYS", "PERSON_KEYS", "People", "check_mentions", "read_people"]
 
 PERSON_KEYS: Final = ("name", "token", "groups")
+AGENT_KEYS: Final = (*PERSON_KEYS, "acts_for")
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@+-]{0,63}")
 _TOKEN: Final = re.compile(r"[\x21-\x7e]+")
@@ -28,6 +29,8 @@ class People:
     agents: list[AgentConfig] = field(default_factory=list[AgentConfig])
     approvers: list[ApproverConfig] = field(default_factory=list[ApproverConfig])
     tokens: dict[str, str] = field(default_factory=dict[str, str], repr=False)
+    principals: list[tuple[str, Value]] = field(default_factory=list[tuple[str, Value]])
+    """Whom agents act for, with the place that says so."""
 
     @property
     def agent_words(self) -> frozenset[str]:
@@ -57,18 +60,24 @@ def read_people(reading: Reading, agents: Entry | None, approvers: Entry | None)
                 # A rule that says this word would mean two different sets of people.
                 message = f"groups: `{group}` is also the name of an {kind}, on line {names[group]}; rename one"
                 reading.problem(value.place, message)
+    known = [approver.name for approver in people.approvers]
+    for person, value in people.principals:
+        if person not in known:
+            # Somebody who cannot decide anyway needs no separation; it is a misspelt name.
+            reading.problem(value.place, f"acts_for: {reading.unknown(value, 'approver', known)}")
     return people
 
 
 def _read_person(
     reading: Reading, value: Value, kind: str, people: People, names: dict[str, int], groups: dict[str, Value]
 ) -> None:
-    found = reading.section(value, kind, PERSON_KEYS)
+    known = AGENT_KEYS if kind == "agent" else PERSON_KEYS
+    found = reading.section(value, kind, known)
     if found is None:
         return
     for key in ("name", "token"):
         if key not in found:
-            reading.missing(value, key, f"every {kind} needs a `{key}`", PERSON_KEYS)
+            reading.missing(value, key, f"every {kind} needs a `{key}`", known)
     name = _name(reading, found["name"].value, f"{kind}: name") if "name" in found else None
     if name is not None:
         if name in names:
@@ -86,7 +95,10 @@ def _read_person(
                 groups.setdefault(group, item)
     # A bad token is reported already; the name still counts, so that rules naming it are not reported too.
     if name is not None and kind == "agent":
-        people.agents.append(AgentConfig(name, token or "", frozenset(member_of)))
+        acts_for = _name(reading, found["acts_for"].value, "acts_for") if "acts_for" in found else None
+        if acts_for is not None:
+            people.principals.append((acts_for, found["acts_for"].value))
+        people.agents.append(AgentConfig(name, token or "", frozenset(member_of), acts_for))
     elif name is not None:
         people.approvers.append(ApproverConfig(name, token or "", frozenset(member_of)))
 

@@ -18,7 +18,7 @@ from holdshort.policy import Layer
 from holdshort.policy.shorthand import SHORTHAND_KEYS
 from holdshort.policy.words import nearest
 
-__all__ = ["FOREIGN_SERVER_KEYS", "SERVER_KEYS", "ServerBlock", "check_label", "read_servers"]
+__all__ = ["ALIASES", "FOREIGN_SERVER_KEYS", "SERVER_KEYS", "ServerBlock", "check_label", "read_servers"]
 
 SERVER_KEYS: Final = (
     "command",
@@ -33,7 +33,7 @@ SERVER_KEYS: Final = (
     "trust_annotations",
     *SHORTHAND_KEYS,
 )
-_ALIASES: Final = {"serverUrl": "url", "httpUrl": "url", "transport": "type"}
+ALIASES: Final = {"serverUrl": "url", "httpUrl": "url", "transport": "type"}
 FOREIGN_SERVER_KEYS: Final = frozenset(
     {
         *("alwaysAllow", "autoApprove", "auth", "authProviderType", "category", "description", "dev", "disabledTools"),
@@ -112,7 +112,7 @@ def read_servers(reading: Reading, block: Value, folder: Path, *, only: str | No
 
 def _read_server(reading: Reading, entry: Entry, folder: Path, into: ServerBlock) -> None:
     label, value = entry.key, entry.value
-    ignored = FOREIGN_SERVER_KEYS | _ALIASES.keys()
+    ignored = FOREIGN_SERVER_KEYS | ALIASES.keys()
     keys = reading.section(value, f"server `{label}`", SERVER_KEYS, ignored=ignored)
     if keys is None:
         return
@@ -121,7 +121,7 @@ def _read_server(reading: Reading, entry: Entry, folder: Path, into: ServerBlock
         reading.note(entry.place, f"server `{label}` is switched off in the file and will not be started")
         return
     for given in value.entries:
-        ours = _ALIASES.get(given.key)
+        ours = ALIASES.get(given.key)
         if ours in keys:
             reading.problem(
                 given.place, f"server `{label}`: `{given.key}` means `{ours}`, which is there too; keep one"

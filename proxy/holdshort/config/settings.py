@@ -7,6 +7,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from holdshort.config.document import Entry, Value
+from holdshort.config.later import LATER_LIMITS, LATER_SETTINGS
 from holdshort.config.model import DEFAULT_LISTEN, HoldConfig, LimitsConfig, Listen
 from holdshort.config.reading import Reading
 from holdshort.config.units import parse_listen
@@ -21,11 +22,12 @@ __all__ = [
     "read_listen",
     "read_names",
     "read_public_url",
+    "read_switch",
 ]
 
 APPROVALS_KEYS: Final = ("listen", "public_url")
 HOLD_KEYS: Final = ("default", "clients")
-LIMIT_KEYS: Final = tuple(limit.name for limit in fields(LimitsConfig))
+LIMIT_KEYS: Final = tuple(limit.name for limit in fields(LimitsConfig) if limit.name not in LATER_LIMITS)
 
 _LONGEST_HOLD: Final = 3600.0
 
@@ -96,11 +98,25 @@ def _hold(reading: Reading, value: Value, what: str) -> float | None:
     return seconds
 
 
+def read_switch(reading: Reading, entry: Entry | None) -> bool:
+    """Read a switch that is off by default."""
+    if entry is None:
+        return False
+    switched_on = reading.flag(entry.value, entry.key) is True
+    if switched_on and entry.key in LATER_SETTINGS:
+        message = f"`{entry.key}` is not supported in this version; without it the file would protect less than it says"
+        reading.problem(entry.place, message)
+    return switched_on
+
+
 def read_limits(reading: Reading, entry: Entry | None) -> LimitsConfig:
     """Read `limits`; what is not said keeps its default."""
     if entry is None:
         return LimitsConfig()
-    found = reading.section(entry.value, "limits", LIMIT_KEYS) or {}
+    found = reading.section(entry.value, "limits", LIMIT_KEYS, ignored=LATER_LIMITS) or {}
+    for later in entry.value.entries:
+        if later.key in LATER_LIMITS:
+            reading.problem(later.place, f"limits: `{later.key}` cannot be set in this version; leave it out")
     given: dict[str, Any] = {}
     for key, item in found.items():
         read: Callable[[Value, str], float | int | None]
