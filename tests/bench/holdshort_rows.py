@@ -15,11 +15,12 @@ from typing import Any, Final
 from bench.children import environment, free_port
 from bench.lanes import Lane, Opened, Place, Row, over_http, over_stdio
 
-__all__ = ["APPROVER_TOKEN", "COMMAND", "LABEL", "options", "rows", "write_config"]
+__all__ = ["APPROVER_TOKENS", "COMMAND", "LABEL", "options", "rows", "write_config"]
 
 COMMAND: Final = (sys.executable, "-m", "holdshort")
 LABEL: Final = "bench"
-APPROVER_TOKEN: Final = "bench-approver-0123456789abcdef"
+APPROVER_TOKENS: Final = tuple(f"bench-approver-{number:02d}-0123456789abcdef" for number in range(20))
+"""As many as it takes to decide a few hundred calls in a row: one approver alone would be slowed down."""
 
 _GLOBS: Final = {
     "*__purge*": "hide",
@@ -63,7 +64,7 @@ def write_config(
         "version": 1,
         "listen": f"127.0.0.1:{port}",
         "mcpServers": {LABEL: server},
-        "approvers": [{"name": "ana", "token": APPROVER_TOKEN}],
+        "approvers": [{"name": token[:17], "token": token} for token in APPROVER_TOKENS],
         "policy": ["policy.yaml"],
         **more,
     }

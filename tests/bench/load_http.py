@@ -7,7 +7,8 @@ streams, big bodies) goes through httptools.
 import asyncio
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import cycle
 from typing import Any, Final, Self, cast
 from urllib.parse import urlsplit
 
@@ -239,26 +240,29 @@ async def exchange(connection: _Connection, request: bytes) -> tuple[int, bytes,
 
 
 class Rest:
-    """The approval side of a server, as one approver, over one connection."""
+    """The approval side of a server over one connection, as a number of approvers who take turns."""
 
-    def __init__(self, port: int, token: str, connection: _Connection) -> None:
+    def __init__(self, port: int, tokens: Sequence[str], connection: _Connection) -> None:
         self._connection = connection
-        self._head = f" HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\nauthorization: Bearer {token}\r\n".encode()
+        heads = [
+            f" HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\nauthorization: Bearer {token}\r\n".encode() for token in tokens
+        ]
+        self._head = cycle(heads)
 
     @classmethod
-    async def open(cls, port: int, token: str) -> Self:
+    async def open(cls, port: int, tokens: Sequence[str]) -> Self:
         """Connect to the server on `port`."""
-        return cls(port, token, await connect("127.0.0.1", port))
+        return cls(port, tokens, await connect("127.0.0.1", port))
 
     async def get(self, path: str) -> dict[str, Any]:
         """Return the JSON object at `path`."""
-        return await self._exchange(b"GET " + path.encode() + self._head + b"\r\n")
+        return await self._exchange(b"GET " + path.encode() + next(self._head) + b"\r\n")
 
     async def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         """Return the JSON object that answers `body`."""
         raw = orjson.dumps(body)
         fields = b"content-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(raw)
-        return await self._exchange(b"POST " + path.encode() + self._head + fields + raw)
+        return await self._exchange(b"POST " + path.encode() + next(self._head) + fields + raw)
 
     def close(self) -> None:
         """Close the connection."""

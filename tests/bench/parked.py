@@ -24,7 +24,7 @@ import orjson
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench.children import Child, environment, free_port, started, weigh
-from bench.holdshort_rows import APPROVER_TOKEN, COMMAND, LABEL, options, write_config
+from bench.holdshort_rows import APPROVER_TOKENS, COMMAND, LABEL, options, write_config
 from bench.lanes import Lane, Place
 from bench.load import Load, message
 from bench.load_http import HttpTarget, Rest
@@ -46,8 +46,6 @@ _PATIENCE: dict[str, Any] = {
         "pending_per_agent": 20_000,
         "pending_per_server": 20_000,
         "pending_total": 20_000,
-        "decisions_per_minute": 1_000_000,
-        "decisions_burst": 1_000_000,
     },
 }
 _ASK = [{"id": "ask", "tools": ["*__echo"], "action": "ask"}]
@@ -94,7 +92,7 @@ async def stored(place: Place, calls: int) -> list[Fact]:
         parked = await target.measure(ParkCalls(), Load(32, calls, _WAIT_SECONDS))
         await anyio.sleep(_SETTLE_SECONDS)
         after = weigh(child.pid).resident_bytes
-        rest = await Rest.open(child.port, APPROVER_TOKEN)
+        rest = await Rest.open(child.port, APPROVER_TOKENS)
         pages = [await _timed(rest.get("/v1/interruptions?state=pending&limit=100")) for _ in range(_LIST_PAGES)]
         records = (await rest.get(f"/v1/interruptions?state=pending&limit={_DECISIONS}"))["interruptions"]
         decisions = [await _timed(_approve(rest, record)) for record in records]
@@ -116,7 +114,7 @@ async def held(place: Place, calls: int) -> list[Fact]:
     calls = min(calls, files - _SPARE_FILES)
     async with _serve(place, "held") as child:
         target = await HttpTarget.open(f"http://127.0.0.1:{child.port}/mcp/{LABEL}")
-        rest = await Rest.open(child.port, APPROVER_TOKEN)
+        rest = await Rest.open(child.port, APPROVER_TOKENS)
         before = weigh(child.pid).resident_bytes
         waiting = {_text(number): await target.ask(_call(number)) for number in range(1, calls + 1)}
         records = await _pending(rest, _text(calls))
@@ -131,6 +129,8 @@ async def held(place: Place, calls: int) -> list[Fact]:
             delays.append((_arrival(message(body)) - decided_at) / 1e9)
         early = sum(future.done() for future in waiting.values()) - len(delays)
         rest.close()
+        for future in waiting.values():
+            future.cancel()
         await target.aclose()
     return [
         Fact(f"calls held open, of {calls}", calls - early, ""),
@@ -146,7 +146,7 @@ async def across(place: Place) -> list[Fact]:
         folder = place.folder / "across"
         command = [*COMMAND, "wrap", *options(folder / "holdshort.yaml"), "--", *place.upstream_command]
         target = await StdioTarget.open(command, environment(), folder / "wrap.log")
-        rest = await Rest.open(child.port, APPROVER_TOKEN)
+        rest = await Rest.open(child.port, APPROVER_TOKENS)
         delays: list[float] = []
         try:
             for number in range(1, _ACROSS + 1):
