@@ -5,15 +5,15 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Final, Protocol
 
 from holdshort.interruption import Approve, Claim, Interruption
 from holdshort.store import EntryKind, NewEntry, Quotas, Store, open_store
 from interruption.samples import NOW
 
-DEFAULT_QUOTAS = Quotas()
-
 __all__ = ["Clock", "Place", "SQLitePlace", "approval", "claim", "row"]
+
+DEFAULT_QUOTAS: Final = Quotas()
 
 
 @dataclass
@@ -34,7 +34,9 @@ class Place(Protocol):
 
     clock: Clock
 
-    def open(self, **options: Any) -> AbstractAsyncContextManager[Store]: ...
+    def open(
+        self, *, clock: Callable[[], datetime] | None = None, quotas: Quotas = DEFAULT_QUOTAS, sweep: bool = False
+    ) -> AbstractAsyncContextManager[Store]: ...
 
 
 @dataclass

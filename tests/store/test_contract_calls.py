@@ -252,13 +252,10 @@ async def test_pages_are_newest_first_and_complete(store: Store) -> None:
             break
 
     assert seen == [f"i-{number}" for number in reversed(range(7))]
-    assert [i.id for i in (await store.list(Query(states=frozenset({State.APPROVED})))).items] == ["i-3"]
-    assert [i.id for i in (await store.list(Query(agent="a", states=frozenset({State.PENDING})))).items] == [
-        "i-5",
-        "i-1",
-    ]
-    assert [i.id for i in (await store.list(Query(run_id="r4"))).items] == ["i-4"]
-    assert (await store.list(Query(server="elsewhere"))).items == []
+    assert await ids(Query(states=frozenset({State.APPROVED}))) == ["i-3"]
+    assert await ids(Query(agent="a", states=frozenset({State.PENDING}))) == ["i-5", "i-1"]
+    assert await ids(Query(run_id="r4")) == ["i-4"]
+    assert await ids(Query(server="elsewhere")) == []
     assert await store.counts() == {State.PENDING: 6, State.APPROVED: 1}
 
 

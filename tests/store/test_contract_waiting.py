@@ -23,9 +23,10 @@ async def test_a_waiter_wakes_with_the_decided_record(store: Store) -> None:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(wait)
             await anyio.wait_all_tasks_blocked()
-            approved = await store.apply(call.id, approval(call))
+            await store.apply(call.id, approval(call))
 
-    assert woken == [approved]
+    assert [record.state for record in woken] == [State.APPROVED]
+    assert woken == [await store.get(call.id)]
 
 
 async def test_what_changed_before_the_wait_is_told_at_once(store: Store) -> None:
@@ -66,9 +67,11 @@ async def test_a_decision_in_one_store_wakes_a_waiter_in_another(place: Place) -
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(wait)
                 await anyio.wait_all_tasks_blocked()
-                approved = await deciding.apply(call.id, approval(call))
+                await deciding.apply(call.id, approval(call))
+        decided = await waiting.get(call.id)
 
-    assert woken == [approved]
+    assert decided.state is State.APPROVED
+    assert woken == [decided]
 
 
 async def test_a_subscription_tells_every_change_in_order(place: Place) -> None:
@@ -140,9 +143,10 @@ async def test_a_cancelled_waiter_leaves_the_others_waiting(store: Store) -> Non
             tasks.start_soon(wait)
             with anyio.move_on_after(0.01):
                 await store.wait_change(call.id, call.revision)
-            approved = await store.apply(call.id, approval(call))
+            await store.apply(call.id, approval(call))
 
-    assert woken == [approved]
+    assert [record.state for record in woken] == [State.APPROVED]
+    assert woken == [await store.get(call.id)]
 
 
 async def test_ten_thousand_waiters_all_wake(place: Place) -> None:

@@ -62,12 +62,26 @@ MIGRATIONS: Final[Sequence[Sequence[str]]] = (
         "CREATE INDEX interruption_by_state ON interruption (state, position)",
         "CREATE INDEX interruption_by_agent ON interruption (agent, position)",
         "CREATE INDEX interruption_due ON interruption (due) WHERE due IS NOT NULL",
-        "CREATE INDEX interruption_pending_agent ON interruption (agent) WHERE state = 'pending'",
-        "CREATE INDEX interruption_pending_server ON interruption (server) WHERE state = 'pending'",
         """CREATE INDEX interruption_attachable ON interruption (agent, requested_fingerprint, position)
             WHERE attachable = 1""",
         "CREATE INDEX interruption_executor ON interruption (executor) WHERE executor IS NOT NULL",
         "CREATE INDEX interruption_unpurged ON interruption (changed_at) WHERE purged = 0",
+        # How many are pending, by agent, by server and in all: counting them anew would cost more than parking one.
+        """CREATE TABLE pending (
+            scope TEXT NOT NULL,
+            name TEXT NOT NULL,
+            number INTEGER NOT NULL,
+            PRIMARY KEY (scope, name)
+        ) STRICT, WITHOUT ROWID""",
+        """CREATE TRIGGER pending_grows AFTER INSERT ON interruption WHEN new.state = 'pending' BEGIN
+            INSERT INTO pending VALUES ('agent', new.agent, 1), ('server', new.server, 1), ('total', '', 1)
+                ON CONFLICT DO UPDATE SET number = number + 1;
+        END""",
+        """CREATE TRIGGER pending_shrinks AFTER UPDATE OF state ON interruption
+            WHEN old.state = 'pending' AND new.state <> 'pending' BEGIN
+            UPDATE pending SET number = number - 1
+                WHERE (scope, name) IN (VALUES ('agent', new.agent), ('server', new.server), ('total', ''));
+        END""",
         """CREATE TABLE hold (
             interruption TEXT PRIMARY KEY,
             holder TEXT NOT NULL,

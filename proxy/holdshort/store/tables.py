@@ -40,12 +40,13 @@ from holdshort.store.writer import Written
 
 __all__ = ["apply", "attach", "detach", "expire_due", "park", "purge", "recover", "spend"]
 
-_COLUMNS: Final = (
-    *("id", "state", "revision", "agent", "server", "run_id", "requested_fingerprint", "created", "due"),
-    *("attachable", "executor", "purged", "changed", "changed_at", "body"),
-)
+_FIXED: Final = ("id", "agent", "server", "run_id", "requested_fingerprint", "created")
+_MOVING: Final = ("state", "revision", "due", "attachable", "executor", "purged", "changed", "changed_at", "body")
+"""Only these are ever updated: an index is rewritten for every column that is named, changed or not."""
+
+_COLUMNS: Final = (*_FIXED, *_MOVING)
 _INSERT: Final = f"INSERT INTO interruption ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608
-_UPDATE: Final = f"UPDATE interruption SET {' = ?, '.join(_COLUMNS)} = ? WHERE id = ? AND revision = ?"  # noqa: S608
+_UPDATE: Final = f"UPDATE interruption SET {' = ?, '.join(_MOVING)} = ? WHERE id = ? AND revision = ?"  # noqa: S608
 _NEVER_ATTACHED: Final = frozenset({State.WITHDRAWN, State.SUPERSEDED})
 
 
@@ -62,7 +63,7 @@ def park(
         raise IllegalTransition(interruption, "park")
     changed = append(connection, parked_entry(interruption))
     try:
-        connection.execute(_INSERT, _values(interruption, changed, interruption.created_at))
+        connection.execute(_INSERT, (*_fixed(interruption), *_moving(interruption, changed, interruption.created_at)))
     except apsw.ConstraintError:
         raise DatabaseError(f"an interruption `{interruption.id}` is kept already") from None
     if holder is not None:
@@ -185,18 +186,17 @@ def spend(connection: apsw.Connection, nonce: str, until: datetime) -> Written[b
     return Written(connection.changes() == 1)
 
 
-def _values(i: Interruption, changed: int, changed_at: datetime) -> tuple[str | int | None, ...]:
+def _fixed(i: Interruption) -> tuple[str | int | None, ...]:
+    asked = i.requested_by
+    return (i.id, asked.agent, i.server, asked.run_id, i.requested_fingerprint, microseconds(i.created_at))
+
+
+def _moving(i: Interruption, changed: int, changed_at: datetime) -> tuple[str | int | None, ...]:
     due = i.due_at
     attachable = i.delivered_at is None and i.purged_at is None and i.state not in _NEVER_ATTACHED
     return (
-        i.id,
         i.state.value,
         i.revision,
-        i.requested_by.agent,
-        i.server,
-        i.requested_by.run_id,
-        i.requested_fingerprint,
-        microseconds(i.created_at),
         None if due is None else microseconds(due),
         int(attachable),
         i.claim.owner if i.claim is not None and i.state is State.EXECUTING else None,
@@ -209,7 +209,7 @@ def _values(i: Interruption, changed: int, changed_at: datetime) -> tuple[str | 
 
 def _write(connection: apsw.Connection, before: Interruption, after: Interruption, event: Event) -> Interruption:
     changed = append(connection, entry_of(before, after, event))
-    connection.execute(_UPDATE, (*_values(after, changed, event.at), before.id, before.revision))
+    connection.execute(_UPDATE, (*_moving(after, changed, event.at), before.id, before.revision))
     if connection.changes() != 1:
         raise DatabaseError(f"interruption `{before.id}` changed inside its own transaction")
     if isinstance(event, Deliver):
@@ -232,10 +232,11 @@ def _next_token(connection: apsw.Connection) -> int:
 
 def _check_quotas(connection: apsw.Connection, i: Interruption, quotas: Quotas) -> None:
     agent, server = i.requested_by.agent, i.server
-    counted = "SELECT count(*) FROM interruption WHERE state = 'pending'"
-    if int(connection.execute(f"{counted} AND agent = ?", (agent,)).get) >= quotas.per_agent:
-        raise QuotaExceeded(f"agent `{agent}`", quotas.per_agent)
-    if int(connection.execute(f"{counted} AND server = ?", (server,)).get) >= quotas.per_server:
-        raise QuotaExceeded(f"server `{server}`", quotas.per_server)
-    if int(connection.execute(counted).get) >= quotas.total:
-        raise QuotaExceeded("this proxy", quotas.total)
+    for scope, name, limit, words in (
+        ("agent", agent, quotas.per_agent, f"agent `{agent}`"),
+        ("server", server, quotas.per_server, f"server `{server}`"),
+        ("total", "", quotas.total, "this proxy"),
+    ):
+        found = connection.execute("SELECT number FROM pending WHERE scope = ? AND name = ?", (scope, name)).fetchone()
+        if found is not None and int(str(found[0])) >= limit:
+            raise QuotaExceeded(words, limit)
