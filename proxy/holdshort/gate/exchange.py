@@ -35,6 +35,14 @@ class Peer:
         extensions = self.capabilities.get("extensions")
         return self.era is Era.MODERN and isinstance(extensions, Mapping) and TASKS_EXTENSION in extensions
 
+    def comes_back(self) -> bool:
+        """Whether an `input_required` answer can be expected to be taken up.
+
+        A client without any handler for input often has no loop either: the Python SDK's plain session raises on such
+        an answer, and the model would never learn that its call waits.
+        """
+        return self.era is Era.MODERN and isinstance(self.capabilities.get("elicitation"), Mapping)
+
     def opens_urls(self) -> bool:
         """Whether url elicitation was declared, so the review page may be offered."""
         elicitation = self.capabilities.get("elicitation")

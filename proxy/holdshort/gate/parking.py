@@ -1,7 +1,7 @@
 """The wait ladder: a parked call is held while its client has patience, then answered so that it can be resumed.
 
 1. Hold the request open. A decision in time is invisible to any client.
-2. Then, by what the client declared: a task handle; or `input_required` legs, each held by us; or an error result that
+2. Then, by what the client declared: a task handle; or `input_required` legs, each held by us (where input can be given); or an error result that
    says nothing was executed and how to go on. Repeating the same call joins the same interruption.
 
 Only the record in the store has authority; whatever comes back through the agent merely names it.
@@ -273,7 +273,7 @@ class Parking:
         peer = exchange.peer
         if not plain and peer.supports_tasks():
             return Frame(result_reply(exchange.id, {"resultType": "task", **task_handle(record, self._desk.clock())}))
-        if not plain and peer.era is Era.MODERN and legs < MAX_LEGS:
+        if not plain and peer.comes_back() and legs < MAX_LEGS:
             state = self._seal(exchange, record, legs + 1)
             result: dict[str, Any] = {"resultType": "input_required", "requestState": state}
             if peer.opens_urls() and record.review_url:

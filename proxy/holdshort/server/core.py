@@ -123,8 +123,10 @@ def request_limits(config: Config) -> Limits:
 
 
 @asynccontextmanager
-async def open_core(config: Config, state_dir: Path, log: Log) -> AsyncIterator[Core]:
+async def open_core(config: Config, state_dir: Path, log: Log, *, stop_seconds: float = 2.0) -> AsyncIterator[Core]:
     """Build everything and run it; leaving stops it in reverse order.
+
+    `stop_seconds` is the patience with a child at each step of stopping it.
 
     Raises:
         StateError: the state folder cannot be used.
@@ -150,6 +152,7 @@ async def open_core(config: Config, state_dir: Path, log: Log) -> AsyncIterator[
                     buffered_frames=limits.event_buffer,
                     restart_seconds=limits.restart_backoff,
                     restart_max_seconds=limits.restart_backoff_max,
+                    stop_seconds=stop_seconds,
                 ),
             )
             for server in config.servers

@@ -1,7 +1,9 @@
 """`holdshort wrap`: one server behind policy, on standard input and output, for any client's `mcp.json`."""
 
+import signal
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from typing import Final
 
 import anyio
 
@@ -17,6 +19,9 @@ from holdshort.wire import Limits
 
 __all__ = ["wrap"]
 
+_STOP_SECONDS: Final = 0.6
+"""Clients give a server two seconds from the end of its input to SIGTERM, and two more to SIGKILL; we need less."""
+
 
 async def wrap(config: Config, server: str, state_dir: Path, log: Log) -> None:
     """Serve `server` of `config` to the client at standard input, until it closes that.
@@ -25,7 +30,7 @@ async def wrap(config: Config, server: str, state_dir: Path, log: Log) -> None:
         StateError: the state folder cannot be used.
     """
     limits = config.limits
-    async with open_core(config, state_dir, log) as core:
+    async with open_core(config, state_dir, log, stop_seconds=_STOP_SECONDS) as core:
         front = StdioFront(
             core.gate,
             server,
@@ -38,8 +43,17 @@ async def wrap(config: Config, server: str, state_dir: Path, log: Log) -> None:
         async with anyio.create_task_group() as tasks:
             page = Page(core)
             await tasks.start(page.host_or_watch)
+            tasks.start_soon(_stop_on_signal, tasks.cancel_scope)
             await front.serve()
             tasks.cancel_scope.cancel()
+
+
+async def _stop_on_signal(scope: anyio.CancelScope) -> None:
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
+        # Ends with the first signal; without this, the server would outlive us.
+        async for _ in signals:
+            scope.cancel()
+            return
 
 
 def _dedicated(core: Core, label: str, on_frame: Emit) -> AbstractAsyncContextManager[Link]:
