@@ -448,6 +448,9 @@ def test_wrap_takes_a_single_policy_file_and_a_configuration_without_rules(tmp_p
     bare.write_text("hold: 5s\n")
 
     assert wrap_config(["x"], label="s", path=layer, environ={}).policy.decide(call("s__x")).action == "deny"
+    layer.write_text("rules: [{id: a, action: ask, approvers: [finance]}]\n")
+    with pytest.raises(ConfigErrors, match="unknown approver or group `finance`"):
+        wrap_config(["x"], label="s", path=layer, environ={})
     kept = wrap_config(["x"], label="s", path=bare, environ={})
     assert kept.hold == HoldConfig(5)
     assert kept.policy.decide(call("s__x", read_only=True)).action == "allow"

@@ -13,6 +13,7 @@ from holdshort.policy.words import nearest
 __all__ = ["BadInterpolation", "interpolate"]
 
 _REFERENCE: Final = re.compile(r"\$\$\{|\$\{([^}]*)(\}?)")
+_EDITOR_NAMES: Final = frozenset({"workspaceFolder", "workspaceFolderBasename", "userHome", "pathSeparator"})
 _NAME: Final = re.compile(r"(?:env:)?([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
 
 
@@ -42,6 +43,8 @@ def interpolate(text: str, environ: Mapping[str, str]) -> str:
         try:
             return environ[name]
         except KeyError:
+            if name in _EDITOR_NAMES:
+                raise BadInterpolation(f"`${{{name}}}` is known to editors only; write the path itself") from None
             near = nearest(name, environ)
             hint = f"; did you mean `{near}`?" if near else f"; set it, or write `${{{name}:-default}}`"
             raise BadInterpolation(f"the environment variable `{name}` is not set{hint}") from None
@@ -50,10 +53,6 @@ def interpolate(text: str, environ: Mapping[str, str]) -> str:
 
 
 def _why_not(inside: str) -> str:
-    kind, _, rest = inside.partition(":")
-    if kind == "input":
+    if inside.startswith("input:"):
         return f"`${{{inside}}}` is asked for by an editor; set an environment variable and write `${{NAME}}`"
-    if kind in {"workspaceFolder", "userHome", "workspaceFolderBasename", "pathSeparator"}:
-        return f"`${{{kind}}}` is known to editors only; write the path, or an environment variable as `${{NAME}}`"
-    del rest
     return "expected `${NAME}` or `${NAME:-default}`; write `$${` for a plain `${`"

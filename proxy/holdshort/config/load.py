@@ -12,7 +12,7 @@ from typing import Final
 from holdshort.config.document import Entry, Value
 from holdshort.config.layers import LAYER_KEYS, Mentions, check_version, layer_of, looks_like_layer, read_layer
 from holdshort.config.model import DEFAULT_LISTEN, Config, ConfigErrors, LimitsConfig, Listen, Problem, ServerConfig
-from holdshort.config.people import check_mentions, read_people
+from holdshort.config.people import People, check_mentions, read_people
 from holdshort.config.reading import Reading
 from holdshort.config.servers import ServerBlock, check_label, read_servers
 from holdshort.config.settings import (
@@ -125,6 +125,9 @@ def wrap_config(
     document = reading.document(path, str(path))
     if document is not None and looks_like_layer(document):
         found = layer_of(reading, document, str(path))
+        if found is not None:
+            # No other file can configure them, so a rule that names approvers could never be satisfied.
+            check_mentions(reading, found[1], People(), ())
         if found is not None and not reading.problems:
             policy = compile_policy([found[0]])
             return Config(path=path, servers=(server,), policy=policy, notes=tuple(reading.notes))
