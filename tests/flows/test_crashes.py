@@ -53,7 +53,7 @@ async def scene(tmp_path: Path) -> AsyncGenerator[Scene]:
     with running(record.command("--http", str(port))) as spy:
         await spy.until_answers(f"http://127.0.0.1:{port}/mcp")
         servers = {"things": {"url": f"http://127.0.0.1:{port}/mcp"}}
-        async with serving(tmp_path / "proxy", servers, ASK, hold="500ms") as proxy:
+        async with serving(tmp_path / "proxy", servers, ASK, hold="200ms") as proxy:
             yield Scene(proxy, record, tmp_path)
 
 

@@ -30,7 +30,7 @@ LAYER: Mapping[str, Any] = {
 }
 """One rule for each thing that can happen to a call; the spy's tools are named in `kit/spy_server.py`."""
 
-HOLD = "700ms"
+HOLD = "400ms"
 """Shorter than any client's patience, so that the ways after the hold are walked too."""
 
 

@@ -241,6 +241,7 @@ ORDINALS = ("First", "Second", "Third")
 @tool("test_reconnection", "Drops its stream in the middle, so that the client must come back for the answer")
 async def reconnection(call: Call) -> JSON:
     if call.ctx.close_sse_stream is not None:
+        await anyio.sleep(STEP_SECONDS)  # so that the stream has begun before it ends
         await call.ctx.close_sse_stream()
         await anyio.sleep(STEP_SECONDS * 2)
     return text("The stream was closed and this came after it.")

@@ -67,7 +67,6 @@ class ProxyKit:
                 {"name": "ben", "token": SECOND_APPROVER_TOKEN},
             ],
             "hold": {"default": hold},
-            "limits": {"decisions_per_minute": 6000, "decisions_burst": 1000},
             "policy": [self._policy.name],
             **more,
         }
