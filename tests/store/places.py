@@ -7,11 +7,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, Protocol
 
+import anyio
+
 from holdshort.interruption import Approve, Claim, Interruption
 from holdshort.store import EntryKind, NewEntry, Quotas, Store, open_store
 from interruption.samples import NOW
 
-__all__ = ["Clock", "Place", "SQLitePlace", "approval", "claim", "row"]
+__all__ = ["Clock", "Place", "SQLitePlace", "approval", "claim", "row", "until"]
 
 DEFAULT_QUOTAS: Final = Quotas()
 
@@ -68,3 +70,10 @@ def row(tool: str = "read", *, at: datetime | None = None) -> NewEntry:
     return NewEntry(
         kind=EntryKind.VERDICT, at=at or datetime.now(UTC), server="files", tool=tool, agent="local", action="allow"
     )
+
+
+async def until(condition: Callable[[], bool], patience: float = 20) -> None:
+    """Wait for what nobody announces, such as a row that another connection writes."""
+    with anyio.fail_after(patience):
+        while not condition():  # noqa: ASYNC110
+            await anyio.sleep(0.005)

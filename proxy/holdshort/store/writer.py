@@ -224,6 +224,8 @@ class Writer:
             connection.execute("BEGIN IMMEDIATE")
             for job in batch:
                 self._attempt(job)
+            if durable:
+                self._note_checkpoint(connection)
             connection.execute("COMMIT")
         finally:
             if connection.in_transaction:
