@@ -10,8 +10,9 @@ import pytest
 from approvals.site import Site, serving_site
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def anyio_backend() -> str:
+    """Module-wide, so that one browser serves a module."""
     return "asyncio"
 
 

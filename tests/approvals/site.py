@@ -14,7 +14,7 @@ import anyio
 import httpx2
 import jsonschema_rs
 import uvicorn
-from kit.process import until_async
+from starlette.applications import Starlette
 
 from holdshort.approvals import build_app, close_streams
 from holdshort.approvals.deps import ApprovalDeps
@@ -33,6 +33,7 @@ from holdshort.interruption import (
 from holdshort.policy import Because, Terms
 from holdshort.store import Store
 from holdshort.store.sqlite import open_store
+from kit.process import until_async
 
 __all__ = ["ANA", "BEN", "BOT", "OTHER", "Clock", "Judge", "Site", "Wrong", "bearer", "parked", "serving_site"]
 
@@ -100,6 +101,7 @@ class Site:
     deps: ApprovalDeps
     clock: Clock
     judge: Judge
+    app: Starlette
     client: httpx2.AsyncClient
     """Sends no credential of its own."""
 
@@ -111,9 +113,7 @@ class Site:
         return await self.client.get(path, headers={**bearer(token), **kwargs.pop("headers", {})}, **kwargs)
 
     async def post(self, path: str, body: Any, token: str | None = ANA, **kwargs: Any) -> httpx2.Response:
-        return await self.client.post(
-            path, json=body, headers={**bearer(token), **kwargs.pop("headers", {})}, **kwargs
-        )
+        return await self.client.post(path, json=body, headers={**bearer(token), **kwargs.pop("headers", {})}, **kwargs)
 
     async def decide(self, record: Interruption, decision: str, token: str = ANA, **more: Any) -> httpx2.Response:
         body = {"decision": decision, "fingerprint": record.fingerprint, **more}
@@ -199,18 +199,12 @@ async def serving_site(folder: Path, *, agents: bool = True, port: int = 0, **de
     listener = socket.create_server(("127.0.0.1", port))
     port = listener.getsockname()[1]
     async with open_store(folder, clock=clock) as store:
-        ready = ApprovalDeps(
-            store=store,
-            principals=principals,
-            judge=judge,
-            clock=clock,
-            **{
-                "policy": lambda: {"digest": "0" * 64, "layers": []},
-                "explain": explain,
-                "servers": lambda: [{"label": "files", "state": "ready"}],
-                **deps,
-            },
-        )
+        views: dict[str, Any] = {
+            "policy": lambda: {"digest": "0" * 64, "layers": []},
+            "explain": explain,
+            "servers": lambda: [{"label": "files", "state": "ready"}],
+        }
+        ready = ApprovalDeps(store=store, principals=principals, judge=judge, clock=clock, **{**views, **deps})
         app = build_app(ready)
         server = uvicorn.Server(
             uvicorn.Config(
@@ -226,6 +220,6 @@ async def serving_site(folder: Path, *, agents: bool = True, port: int = 0, **de
                     return server.started
 
                 await until_async(started, "uvicorn to start")
-                yield Site(url, port, store, ready, clock, judge, client)
+                yield Site(url, port, store, ready, clock, judge, app, client)
             close_streams(app)
             server.should_exit = True

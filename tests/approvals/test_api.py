@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncGenerator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,7 @@ async def test_lists_are_filtered_and_paged(site: Site) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", ["state=waiting", "limit=0", "limit=201", "limit=x", "limit=-1", "cursor=nonsense", "colour=red"]
+    "query", ["state=waiting", "limit=0", "limit=201", "limit=x", "limit=-1", "limit=٣", "colour=red"]
 )
 async def test_a_filter_that_makes_no_sense_is_an_error_not_an_empty_list(site: Site, query: str) -> None:
     await site.park()
@@ -89,7 +90,7 @@ async def test_foreign_and_unknown_ids_answer_alike(site: Site) -> None:
 
 
 @pytest.mark.parametrize(
-    "header", ["Bearer nope", "Bearer", "Basic YW5h", "bearer  ", f"Bearer {ANA} x", f"Bearer {ANA},{ANA}", f"{ANA}"]
+    "header", ["Bearer nope", "Bearer", "Basic YW5h", "bearer x y", f"Bearer {ANA} x", f"Bearer {ANA},{ANA}", f"{ANA}"]
 )
 async def test_a_credential_that_is_not_good_is_401_whatever_else_the_caller_could_be(
     site: Site, header: str, tmp_path: Path
@@ -110,9 +111,9 @@ async def test_nobody_gets_nothing(site: Site) -> None:
         "/v1/log",
         "/v1/policy",
         "/v1/servers",
-        "/session",
     ):
         error_of(await site.get(path, None), 401, "unauthenticated")
+    assert (await site.get("/session", None)).json() == {"approver": None, "csrf": None}
     for path in ("decision", "withdraw", "resolve"):
         error_of(await site.post(f"/v1/interruptions/{record.id}/{path}", {}, None), 401, "unauthenticated")
     error_of(await site.post("/v1/policy/explain", {}, None), 401, "unauthenticated")
@@ -362,7 +363,7 @@ async def test_a_body_over_the_limit_is_413(site: Site) -> None:
     record = await site.park()
     limit = site.deps.limits.max_body_bytes
 
-    async def endless() -> Any:
+    async def endless() -> AsyncGenerator[bytes]:
         for _ in range(limit // 65536 + 2):
             yield b" " * 65536
 
@@ -433,7 +434,9 @@ async def test_an_operator_settles_a_call_of_unknown_outcome(site: Site, ran: bo
 async def test_only_an_unknown_outcome_can_be_settled(site: Site) -> None:
     record = await site.park()
 
-    error_of(await site.post(f"/v1/interruptions/{record.id}/resolve", {"ran": True, "note": "x"}), 409, "illegal_transition")
+    error_of(
+        await site.post(f"/v1/interruptions/{record.id}/resolve", {"ran": True, "note": "x"}), 409, "illegal_transition"
+    )
 
 
 # Operators.

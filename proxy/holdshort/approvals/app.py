@@ -173,7 +173,7 @@ def route_table(deps: ApprovalDeps, streams: EventStreams) -> list[Endpoint]:
             answer=bodies.SessionOut, errors=("unauthenticated", "rate_limited"),
         ),
         Endpoint(
-            method="GET", path="/session", who=Who.BROWSER, handler=logins.session, name="session",
+            method="GET", path="/session", who=Who.ANYONE, handler=logins.session, name="session",
             summary="This browser's login", tag="page", answer=bodies.SessionOut,
         ),
         Endpoint(

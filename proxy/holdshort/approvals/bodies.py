@@ -249,10 +249,10 @@ class ServerList(_Out):
 
 
 class SessionOut(_Out):
-    """The browser's login."""
+    """The browser's login; null where there is none."""
 
-    approver: str
-    csrf: str
+    approver: str | None
+    csrf: str | None
 
 
 class LoginLinkOut(_Out):

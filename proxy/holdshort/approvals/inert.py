@@ -186,7 +186,7 @@ def ascii_json(value: Any) -> str:
     Letters and everything else that shows itself stay as they are.
     """
     text = pretty_json(value)
-    if text.isascii():
+    if text.isascii() and "\x7f" not in text:
         return text
     return "".join(
         piece.text if piece.kind is Kind.PLAIN else "".join(_escaped(character) for character in piece.text)
@@ -197,4 +197,7 @@ def ascii_json(value: Any) -> str:
 
 def _escaped(character: str) -> str:
     # Blank stretches of the layout itself; inside strings JSON has escaped line breaks already.
-    return character if character in " \n" else json.dumps(character)[1:-1]
+    if character in " \n":
+        return character
+    units = character.encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))

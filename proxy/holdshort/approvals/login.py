@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, quote
 
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from holdshort.approvals.access import Visit, cookie_name, is_secure, read_body, read_json
+from holdshort.approvals.access import Visit, cookie_name, identify, is_secure, read_body, read_json
 from holdshort.approvals.api import ExactJSONResponse
 from holdshort.approvals.bodies import LoginBody, LoginLinkBody
 from holdshort.approvals.pages import render
@@ -76,8 +76,14 @@ class Logins:
         return ExactJSONResponse({"url": url, "expires_at": timestamp(until)})
 
     async def session(self, visit: Visit) -> Response:
-        """Answer who is logged in here, and so keep the login from idling out."""
-        return ExactJSONResponse({"approver": visit.principal.name, "csrf": visit.session.csrf})
+        """Answer who is logged in here, or that nobody is; asking keeps a login from idling out."""
+        try:
+            caller = identify(visit.request, visit.deps)
+        except Refused:
+            caller = None
+        if caller is None or caller.session is None:
+            return ExactJSONResponse({"approver": None, "csrf": None})
+        return ExactJSONResponse({"approver": caller.principal.name, "csrf": caller.session.csrf})
 
     async def logout(self, visit: Visit) -> Response:
         """End the login, here and on the server."""

@@ -26,10 +26,12 @@ class Paces:
     def take(self, key: str, now: datetime) -> int:
         """Take one from the bucket of `key`; return 0, or the whole seconds after which to try again."""
         left = self._level(key, now)
+        # A clock that was set back must not make the time until now count twice.
+        since = max(now, self._buckets.get(key, (left, now))[1])
         if left < 1:
-            self._buckets[key] = (left, now)
+            self._buckets[key] = (left, since)
             return max(1, math.ceil((1 - left) * 60 / self._pace.per_minute))
-        self._buckets[key] = (left - 1, now)
+        self._buckets[key] = (left - 1, since)
         if len(self._buckets) > self._max_keys:
             fullest = max(self._buckets, key=lambda known: self._level(known, now))
             del self._buckets[fullest]
@@ -37,6 +39,5 @@ class Paces:
 
     def _level(self, key: str, now: datetime) -> float:
         left, since = self._buckets.get(key, (float(self._pace.burst), now))
-        # A clock that jumps back must not empty the bucket, nor fill it.
         elapsed = max(0.0, (now - since).total_seconds())
         return min(float(self._pace.burst), left + elapsed * self._pace.per_minute / 60)

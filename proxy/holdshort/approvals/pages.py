@@ -18,7 +18,7 @@ from holdshort.approvals.bodies import PreviewBody
 from holdshort.approvals.inert import Kind, pieces, pretty_json
 from holdshort.approvals.problems import Refused
 from holdshort.approvals.tally import Tally
-from holdshort.approvals.view import diff_lines, view_of
+from holdshort.approvals.view import diff_lines, snippet, view_of
 from holdshort.interruption import State, fingerprint, is_eligible, timestamp
 from holdshort.store.contract import Query
 from holdshort.wire import MalformedMessage, decode
@@ -87,6 +87,7 @@ class Pages:
         return await _html(
             "queue.html",
             waiting=[(record, is_eligible(record, who.name, who.groups)) for record in rows],
+            snippet=snippet,
             recent=recent.items,
             total=counts.get(State.PENDING, 0),
             **_around(visit, sequence),

@@ -6,10 +6,11 @@ shutdown) and the reader continues where it was.
 
 import logging
 from collections import Counter
+from collections.abc import AsyncGenerator
 from functools import partial
 
 import anyio
-from anyio.streams.memory import MemoryObjectSendStream
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.responses import Response
 
@@ -40,6 +41,10 @@ class EventStreams:
     def close(self) -> None:
         """End every stream, and every later one at once: a server that stops must not wait for readers."""
         self._closed = True
+        self.cut()
+
+    def cut(self) -> None:
+        """End every stream that is open now; readers come back for what they miss."""
         for scope in self._scopes:
             scope.cancel()
 
@@ -51,9 +56,11 @@ class EventStreams:
         limits = visit.deps.limits
         if self._open[key] >= limits.streams_per_principal:
             raise Refused("rate_limited", "too many event streams are open", headers={"retry-after": "5"})
+        if visit.request.method == "HEAD":
+            return Response(media_type="text/event-stream")
         sender, receiver = anyio.create_memory_object_stream[ServerSentEvent](limits.event_buffer)
         return EventSourceResponse(
-            receiver,
+            _closing(receiver),
             ping=limits.keepalive_seconds,
             ping_message_factory=partial(ServerSentEvent, comment="keep-alive"),
             data_sender_callable=partial(self._pump, visit, after, key, sender),
@@ -105,3 +112,10 @@ class EventStreams:
             if caller is None or caller.principal != visit.principal:
                 scope.cancel()
                 return
+
+
+async def _closing(receiver: MemoryObjectReceiveStream[ServerSentEvent]) -> AsyncGenerator[ServerSentEvent]:
+    """Yield what is received and close it in the end, however the answer ends."""
+    with receiver:
+        async for event in receiver:
+            yield event

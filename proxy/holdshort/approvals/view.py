@@ -1,5 +1,6 @@
 """One parked call as the page shows it: everything decided here, so that a template only places it."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,8 +11,9 @@ from holdshort.approvals.inert import Kind, ascii_json, findings, pretty_json, s
 from holdshort.config.principals import Principal
 from holdshort.interruption import Interruption, OutcomeKind, State, canonical, is_eligible, timestamp
 
-__all__ = ["STATE_WORDS", "Argument", "CallView", "DiffLine", "Warn", "diff_lines", "view_of"]
+__all__ = ["STATE_WORDS", "Argument", "CallView", "DiffLine", "Warn", "diff_lines", "snippet", "view_of"]
 
+SNIPPET_CHARACTERS: Final = 140
 FOLD_CHARACTERS: Final = 1500
 FOLD_LINES: Final = 40
 HEAD_CHARACTERS: Final = 600
@@ -154,6 +156,23 @@ def view_of(record: Interruption, viewer: Principal, now: datetime) -> CallView:
         expires=timestamp(record.expires_at),
         due=None if record.due_at is None or record.due_at <= now else timestamp(record.due_at),
     )
+
+
+def snippet(arguments: Mapping[str, Any]) -> str:
+    """Return the beginning of the arguments on one line, to tell calls apart in a list; nobody decides on it."""
+    text = ""
+    for name, value in arguments.items():
+        if len(text) > SNIPPET_CHARACTERS:
+            break
+        # Only the beginning of what is long: a list of calls must not cost what all their arguments do.
+        if isinstance(value, dict | list):
+            shown = (
+                ("{…}" if isinstance(value, dict) else "[…]") if value else ("{}" if isinstance(value, dict) else "[]")
+            )
+        else:
+            shown = json.dumps(value[:SNIPPET_CHARACTERS] if isinstance(value, str) else value, ensure_ascii=False)
+        text += f"{'  ' if text else ''}{name[:SNIPPET_CHARACTERS]}={shown}"
+    return text if len(text) <= SNIPPET_CHARACTERS else text[:SNIPPET_CHARACTERS] + "…"
 
 
 def diff_lines(old: str, new: str) -> list[DiffLine]:

@@ -32,7 +32,16 @@ async function send(path, body) {
   return { status: response.status, code: error.code ?? "?", message: error.message ?? "That did not work.", pointer: error.pointer, record: error.interruption };
 }
 
+async function whoIsHere() {
+  try {
+    return await (await fetch("/session", { credentials: "same-origin" })).json();
+  } catch {
+    return null;
+  }
+}
+
 function loggedOut() {
+  if (page === "login") return;
   link("out", "logged out");
   const where = $("trouble") ?? $("conflict");
   if (!where || !where.hidden) return;
@@ -91,6 +100,7 @@ function place(fresh) {
   if (call && now) {
     const before = call.dataset.state;
     Object.assign(call.dataset, now.dataset);
+    if (changed) rest();
     if (changed && now.dataset.state === "pending") conflict("The call was edited while you looked at it. Look again: what you see now is what would run.");
     if (before !== now.dataset.state) say(`Now ${now.dataset.state}. ${$("state-words")?.textContent ?? ""}`);
     bindCall();
@@ -140,8 +150,8 @@ function follow() {
   stream.onerror = async () => {
     link("reconnecting", "reconnecting…");
     if (stream.readyState !== EventSource.CLOSED) return;
-    const alive = await fetch("/session", { credentials: "same-origin" }).catch(() => null);
-    if (alive && alive.status === 401) { loggedOut(); return; }
+    const here = await whoIsHere();
+    if (here && !here.approver) { loggedOut(); return; }
     setTimeout(follow, 2000);
   };
   stream.addEventListener("interruption", (event) => {
@@ -181,6 +191,13 @@ function tick() {
 // --- One call --------------------------------------------------------------------------------------------------
 
 const opened = new WeakSet();
+let restUntil = 0;
+
+// A click that was on its way when the call changed must not land on what nobody has read.
+function rest() {
+  restUntil = Date.now() + 1500;
+  setTimeout(gate, 1600);
+}
 
 function unread() {
   return [...document.querySelectorAll("#arguments details.long")].filter((fold) => !opened.has(fold));
@@ -189,7 +206,7 @@ function unread() {
 function gate() {
   const closed = unread().length > 0;
   const approve = $("approve");
-  if (approve) approve.disabled = closed;
+  if (approve) approve.disabled = closed || Date.now() < restUntil;
   if ($("unseen-values")) $("unseen-values").hidden = !closed;
 }
 
@@ -306,7 +323,7 @@ function bindCall() {
   }
   for (const button of document.querySelectorAll("[data-close]")) button.onclick = closeForms;
   if ($("open-all")) $("open-all").onclick = () => { openAll(); $("approve")?.focus(); };
-  if ($("approve")) $("approve").onclick = () => { if (!unread().length) decide('"decision":"approve"', "decide-error"); };
+  if ($("approve")) $("approve").onclick = () => { if (!$("approve").disabled) decide('"decision":"approve"', "decide-error"); };
   on("reject-form", () => decide(`"decision":"reject","message":${JSON.stringify($("reason").value.trim() || null)}`, "reject-error"));
   on("respond-form", () => {
     if (!$("content").value) { $("respond-error").textContent = "Write what the agent should get."; return; }
@@ -365,9 +382,8 @@ async function login() {
   const code = location.hash.slice(1);
   // Out of the address first: it must not be in the history, a bookmark or a screenshot.
   if (code) history.replaceState(null, "", location.pathname + location.search);
-  const known = await fetch("/session", { credentials: "same-origin" }).catch(() => null);
   // Somebody who follows a link from another site arrives without the strict cookie, though logged in.
-  if (known && known.ok) { location.replace(next); return; }
+  if ((await whoIsHere())?.approver) { location.replace(next); return; }
   if (!code) return;
   $("login-words").textContent = "Logging in…";
   const outcome = await send("/login", JSON.stringify({ code }));
@@ -382,7 +398,7 @@ function start() {
   $("logout").onclick = async () => { stream?.close(); await send("/logout", "{}"); location.replace("/login"); };
   // Somebody at work keeps the login; an open page nobody looks at does not.
   let told = Date.now();
-  const busyHere = () => { if (Date.now() - told > 60_000) { told = Date.now(); fetch("/session", { credentials: "same-origin" }).catch(() => {}); } };
+  const busyHere = () => { if (Date.now() - told > 60_000) { told = Date.now(); whoIsHere(); } };
   for (const kind of ["keydown", "pointerdown", "wheel"]) document.addEventListener(kind, busyHere, { passive: true });
   setInterval(tick, 1000);
   tick();
