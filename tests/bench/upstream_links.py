@@ -22,33 +22,34 @@ from holdshort.wire import Frame
 ECHO_CHILD = """
 import os, re
 find = re.compile(rb'"id":([0-9]+)').search
+text = b',"result":{"content":[{"type":"text","text":"%s"}]}}\\n' % (b"x" * 200)
 rest = b""
 while chunk := os.read(0, 1 << 18):
     lines = (rest + chunk).split(b"\\n")
     rest = lines.pop()
-    os.write(1, b"".join(
-        b'{"jsonrpc":"2.0","id":' + find(line)[1] + b',"result":{"content":[{"type":"text","text":"%s"}]}}\\n' % (b"x" * 200)
-        for line in lines if find(line)))
+    ids = [found[1] for found in map(find, lines) if found]
+    os.write(1, b"".join(b'{"jsonrpc":"2.0","id":' + number + text for number in ids))
 """
 ECHO_HTTP = """
-import asyncio, re, sys
-try:
-    import uvloop
-    uvloop.install()
-except ImportError:
-    pass
+import asyncio, re
 find = re.compile(rb'"id":([0-9]+)').search
+text = b',"result":{"content":[{"type":"text","text":"%s"}]}}' % (b"x" * 200)
+head = b"HTTP/1.1 200 OK\\r\\nContent-Type: application/json\\r\\nContent-Length: %d\\r\\n\\r\\n%s"
 class Echo(asyncio.Protocol):
     def connection_made(self, transport):
         self.transport = transport
     def data_received(self, data):
-        body = b'{"jsonrpc":"2.0","id":' + find(data)[1] + b',"result":{"content":[{"type":"text","text":"%s"}]}}' % (b"x" * 200)
-        self.transport.write(b"HTTP/1.1 200 OK\\r\\nContent-Type: application/json\\r\\nContent-Length: %d\\r\\n\\r\\n%s" % (len(body), body))
+        body = b'{"jsonrpc":"2.0","id":' + find(data)[1] + text
+        self.transport.write(head % (len(body), body))
 async def main():
     server = await asyncio.get_running_loop().create_server(Echo, "127.0.0.1", 0)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
-asyncio.run(main())
+try:
+    import uvloop
+    uvloop.run(main())
+except ImportError:
+    asyncio.run(main())
 """
 
 

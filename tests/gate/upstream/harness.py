@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -127,7 +127,8 @@ async def ask(link: Link, frame: Frame, emit: Any = deaf, *, seconds: float = 10
         answer = await link.request(frame, emit, **headers)
     assert answer.value["id"] == frame.value["id"]
     assert type(answer.value["id"]) is type(frame.value["id"])
-    return answer.value["result"]
+    result: dict[str, Any] = answer.value["result"]
+    return result
 
 
 def alive(pid: int) -> bool:
@@ -139,7 +140,15 @@ def alive(pid: int) -> bool:
     return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0] != "Z"
 
 
-async def until_gone(pid: int) -> None:
+async def until(condition: Callable[[], bool | Awaitable[bool]]) -> None:
+    """Wait for what no event tells."""
     with anyio.fail_after(10):
-        while alive(pid):
-            await anyio.sleep(0.01)
+        while True:
+            holds = condition()
+            if await holds if isinstance(holds, Awaitable) else holds:
+                return
+            await anyio.sleep(0.005)
+
+
+async def until_gone(pid: int) -> None:
+    await until(lambda: not alive(pid))

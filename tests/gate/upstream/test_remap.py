@@ -4,8 +4,8 @@ from typing import Any
 
 import anyio
 import pytest
-from gate.upstream.harness import MODERN_META, Heard, Notes, ask, call, deaf, request, small, stdio_spy, upstream
 
+from gate.upstream.harness import MODERN_META, Heard, Notes, ask, call, deaf, request, small, stdio_spy, until, upstream
 from holdshort.gate.upstream import (
     UpstreamBackoff,
     UpstreamError,
@@ -71,8 +71,8 @@ async def test_large_numbers_in_a_result_keep_every_digit() -> None:
 @pytest.mark.parametrize("end", [None, "result", "cancelled"])
 async def test_a_subscription_is_known_to_its_owner_by_the_owners_id(end: str | None) -> None:
     heard = Heard()
+    results: list[Any] = []
     async with upstream(stdio_spy()).run() as server, anyio.create_task_group() as tasks:
-        results: list[Any] = []
 
         async def listen() -> None:
             frame = request("subscriptions/listen", "sub-1", {"_meta": MODERN_META, "end": end})
@@ -90,6 +90,16 @@ async def test_a_subscription_is_known_to_its_owner_by_the_owners_id(end: str | 
     if end is not None:
         meta = {SUBSCRIPTION: "sub-1"}
         assert results == [{"jsonrpc": "2.0", "id": "sub-1", "result": {"resultType": "complete", "_meta": meta}}]
+
+
+async def test_a_subscription_that_the_server_cancels_ends_even_without_a_response() -> None:
+    heard = Heard()
+    async with upstream(stdio_spy()).run() as server:
+        frame = request("subscriptions/listen", "sub-1", {"_meta": MODERN_META, "end": "cancelled only"})
+        with pytest.raises(UpstreamLost, match="ended the subscription"):
+            await ask(server.shared(), frame, heard)
+
+    assert heard.values[-1]["params"] == {"requestId": "sub-1"}
 
 
 async def test_a_log_message_goes_to_the_one_exchange_that_asked_for_logs() -> None:
@@ -158,6 +168,7 @@ async def test_a_dead_child_fails_who_waits_and_is_started_again_after_a_pause()
     limits = UpstreamLimits(restart_seconds=0.5, stop_seconds=0.5)
     async with upstream(stdio_spy(), limits).run() as server:
         failures: list[UpstreamError] = []
+        pids: list[int | None] = []
 
         async def wait() -> None:
             try:
@@ -168,7 +179,7 @@ async def test_a_dead_child_fails_who_waits_and_is_started_again_after_a_pause()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(wait)
             await anyio.wait_all_tasks_blocked()
-            first = server.health().pid
+            pids.append(server.health().pid)
             with pytest.raises(UpstreamLost, match="status 3"):
                 await ask(server.shared(), call("die"))
 
@@ -178,11 +189,9 @@ async def test_a_dead_child_fails_who_waits_and_is_started_again_after_a_pause()
         assert not caught.value.sent
         assert server.health().state == "backoff"
         assert server.health().restarts == 1
-        with anyio.fail_after(5):
-            while server.health().state == "backoff":
-                await anyio.sleep(0.02)
+        await until(lambda: server.health().state != "backoff")
         assert (await ask(server.shared(), call("echo")))["given"] == {}
-        assert server.health().pid != first
+        assert server.health().pid not in pids
         assert server.health().state == "up"
 
 

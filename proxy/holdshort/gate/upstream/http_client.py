@@ -38,6 +38,8 @@ _OURS: Final = frozenset(
         "expect",
     }
 )
+_HASTY_SECONDS: Final = 1.0
+_DISTRUST_SECONDS: Final = 60.0
 
 
 class Origin:
@@ -161,6 +163,7 @@ class HttpClient:
         self._queue: deque[asyncio.Future[None]] = deque()
         self._sweeper: asyncio.TimerHandle | None = None
         self._closed = False
+        self._distrusted_until = 0.0
         self.used = False
         self.last_error: UpstreamError | None = None
 
@@ -193,7 +196,7 @@ class HttpClient:
         connection: Connection | None = None
         try:
             while True:
-                connection = self._kept() if not stream else None
+                connection = self._kept(resend) if not stream else None
                 reused = connection is not None
                 if connection is None:
                     connection = await self._connect(origin)
@@ -203,6 +206,8 @@ class HttpClient:
                 try:
                     await connection.head(seconds)
                 except UpstreamLost:
+                    if reused and not connection.heard:
+                        self._distrust()
                     if resend and reused and not connection.heard:
                         continue
                     raise
@@ -262,8 +267,10 @@ class HttpClient:
                 return
         self._in_use -= 1
 
-    def _kept(self) -> Connection | None:
+    def _kept(self, resend: bool) -> Connection | None:
         now = self._monotonic()
+        if now < self._distrusted_until and not resend:
+            return None
         while self._idle:
             connection = self._idle.pop()
             fresh = now - connection.idle_since < self._limits.idle_seconds
@@ -324,6 +331,12 @@ class HttpClient:
         self._all.discard(connection)
         if connection in self._idle:
             self._idle.remove(connection)
+            if self._monotonic() - connection.idle_since < _HASTY_SECONDS:
+                self._distrust()
+
+    def _distrust(self) -> None:
+        """Use new connections for a while: this peer closes kept ones without a word, and a call could be lost by it."""
+        self._distrusted_until = self._monotonic() + _DISTRUST_SECONDS
 
     def _sweep(self) -> None:
         self._sweeper = None

@@ -83,6 +83,10 @@ class Connection(asyncio.Protocol):
             self._fail(UpstreamProtocol(self._label, "sent an answer that is not HTTP/1.1"))
         if self._error is not None:
             return
+        if self._extra and not self._busy:
+            # It came in one piece with the end of an answer, after which the connection went back to the pool.
+            self.abort()
+            return
         if counting and not self._head_done:
             self._unread_head += len(data)
             if self._unread_head > self._limits.header_bytes:
@@ -146,7 +150,7 @@ class Connection(asyncio.Protocol):
         self._rouse()
 
     def on_body(self, body: bytes) -> None:
-        if self._interim or self._discarding >= 0 or self._error is not None:
+        if self._interim or self._done or self._discarding >= 0 or self._error is not None:
             return
         self._chunks.append(body)
         self._buffered += len(body)

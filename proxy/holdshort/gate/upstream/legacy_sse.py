@@ -25,8 +25,8 @@ from holdshort.wire import Frame, MalformedMessage, read_frame
 
 __all__ = ["LegacySseLink"]
 
-_TURN: Final = 128
-_PENALTY_SECONDS: Final = 0.02
+_EVENTS_PER_TURN: Final = 256
+_PENALTY_SECONDS: Final = 0.005
 
 
 class LegacySseLink:
@@ -167,7 +167,7 @@ class LegacySseLink:
         useful = 0
         for number, event in enumerate(events, 1):
             useful += event.kind == "message" and self._message(event.data)
-            if number % _TURN == 0:
+            if number % _EVENTS_PER_TURN == 0:
                 # A flood takes turns with everybody else, and one of garbage is slowed down.
                 await anyio.sleep(0 if useful else _PENALTY_SECONDS)
                 useful = 0

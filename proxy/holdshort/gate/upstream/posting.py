@@ -1,6 +1,7 @@
 """What both eras of streamable HTTP do alike: a message goes out as one POST, its answer comes as JSON or as events."""
 
 import json
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -12,7 +13,7 @@ from holdshort.gate.upstream.exchanges import answered_ids
 from holdshort.gate.upstream.http_client import HttpClient, Origin, Response, header_lines
 from holdshort.gate.upstream.link import Emit, StatusFrame, UpstreamLimits, UpstreamProtocol
 from holdshort.gate.upstream.noise import Noise
-from holdshort.gate.upstream.sse import EventParser, EventTooLarge
+from holdshort.gate.upstream.sse import Event, EventParser, EventTooLarge
 from holdshort.wire import Frame, Kind, MalformedMessage, RequestId, encode, read_frame
 
 __all__ = ["Endpoint", "Messages", "answer_of", "unexpected"]
@@ -23,8 +24,8 @@ RESENDABLE: Final = frozenset(
 """Requests that may go out a second time when a kept connection was closed under the first; never `tools/call`."""
 
 _ERROR_BODY_BYTES: Final = 64 * 1024
-_MANY_EVENTS: Final = 128
-_PENALTY_SECONDS: Final = 0.02
+_EVENTS_PER_TURN: Final = 256
+_PENALTY_SECONDS: Final = 0.005
 _HINTS: Final = {
     401: "; check the credentials in `headers`",
     403: "; check the credentials in `headers`",
@@ -110,44 +111,44 @@ class Messages:
         self._response = response
         self._parser = parser
         self._awaited = awaited
-        self._ready: list[Frame] = []
-        self._failure: UpstreamProtocol | None = None
+        self._events: deque[Event] = deque()
+        self._count = 0
+        self._useful = 0
 
     def __aiter__(self) -> "Messages":
         return self
 
     async def __anext__(self) -> Frame:
-        while not self._ready:
-            if self._failure is not None:
-                raise self._failure
+        while True:
+            while self._events:
+                self._count += 1
+                if self._count % _EVENTS_PER_TURN == 0:
+                    # A flood takes turns with everybody else, and one of garbage is slowed down.
+                    await anyio.sleep(0 if self._useful else _PENALTY_SECONDS)
+                    self._useful = 0
+                frame = self._read(self._events.popleft())
+                if frame is not None:
+                    self._useful += 1
+                    return frame
             chunk = await self._response.chunk()
             if not chunk:
                 raise StopAsyncIteration
-            count = self._take(chunk)
-            if count > _MANY_EVENTS:
-                # A flood takes turns with everybody else, and one of garbage is slowed down.
-                await anyio.sleep(0 if self._ready else _PENALTY_SECONDS)
-        return self._ready.pop()
+            try:
+                self._events.extend(self._parser.feed(chunk))
+            except EventTooLarge as error:
+                raise UpstreamProtocol(self._endpoint.label, f"sent too much at once: {error}") from None
 
-    def _take(self, chunk: bytes) -> int:
+    def _read(self, event: Event) -> Frame | None:
+        if event.kind != "message":
+            return None
         endpoint = self._endpoint
         try:
-            events = self._parser.feed(chunk)
-        except EventTooLarge as error:
-            self._failure = UpstreamProtocol(endpoint.label, f"sent too much at once: {error}")
-            return 0
-        for event in events:
-            if event.kind != "message":
-                continue
-            try:
-                self._ready.append(read_frame(event.data, endpoint.limits.message))
-            except MalformedMessage as error:
-                endpoint.noise.report(error.reason, event.data)
-                if any(_same(found, self._awaited) for found in answered_ids(event.data, error)):
-                    self._failure = UpstreamProtocol(endpoint.label, f"sent an unusable answer: {error.reason}")
-                    break
-        self._ready.reverse()
-        return len(events)
+            return read_frame(event.data, endpoint.limits.message)
+        except MalformedMessage as error:
+            endpoint.noise.report(error.reason, event.data)
+            if any(_same(found, self._awaited) for found in answered_ids(event.data, error)):
+                raise UpstreamProtocol(endpoint.label, f"sent an unusable answer: {error.reason}") from None
+            return None
 
 
 async def answer_of(

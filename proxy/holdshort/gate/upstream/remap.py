@@ -4,6 +4,7 @@ Agents choose the same ids (1, 2, 3), so what goes in is renumbered, and what co
 owner had sent, type included. A child that dies is started again by the next exchange, not sooner than its pause.
 """
 
+import asyncio
 import json
 import re
 from collections.abc import Awaitable, Callable, Mapping
@@ -38,6 +39,7 @@ LOG_LEVEL: Final = f"{MCP_META_PREFIX}logLevel"
 _ID_FIRST = re.compile(rb'\s*\{\s*(?:"jsonrpc"\s*:\s*"2\.0"\s*,\s*)?"id"\s*:\s*(\d+)')
 _ID_LAST = re.compile(rb',\s*"id"\s*:\s*(\d+)\s*(?:,\s*"jsonrpc"\s*:\s*"2\.0"\s*)?\}\s*\Z')
 _STABLE_SECONDS: Final = 60.0
+_AFTER_CANCELLED_SECONDS: Final = 0.5
 
 Spawn = Callable[[Callable[[bytes | Overlong], bool], Callable[[str], None]], Awaitable[Child]]
 """Starts a child, given who takes its lines and its death."""
@@ -141,7 +143,12 @@ class _Run:
         if method == "notifications/cancelled":
             # The server ends a subscription this way (2026-07-28, cancellation).
             owner = self._owner(params.get("requestId"))
-            return owner is not None and self._add(owner, frame, {"requestId": owner.request_id}, {})
+            if owner is None or not self._add(owner, frame, {"requestId": owner.request_id}, {}):
+                return False
+            # A response may still follow; where none does, nobody must wait for it.
+            ended = UpstreamLost(self._label, "ended the subscription")
+            asyncio.get_running_loop().call_later(_AFTER_CANCELLED_SECONDS, owner.fail, ended)
+            return True
         if method == "notifications/message":
             # It does not say whose it is, so it is passed on only where one exchange alone can have caused it.
             wanting = [exchange for exchange in self.waiting.values() if exchange.wants_logs]

@@ -11,6 +11,7 @@ from typing import Any
 seen: list[dict[str, Any]] = []
 options = sys.argv[1:]
 gone: set[str] = set()
+readers: dict[asyncio.StreamWriter, asyncio.StreamReader] = {}
 sessions = 0
 Headers = dict[str, str]
 
@@ -159,7 +160,9 @@ async def tool(name: str, number: Any, params: dict[str, Any], writer: asyncio.S
             await asyncio.sleep(0.05)
             put(as_json(result(number + 1, {"smuggled": True})))
         case "hang":
-            await asyncio.sleep(1000)
+            while not readers[writer].at_eof():  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            return False
         case "forget":
             gone.add(given["session"])
             put(as_json(result(number, OK)))
@@ -271,6 +274,7 @@ async def answer(method: str, headers: Headers, body: bytes, writer: asyncio.Str
 
 
 async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    readers[writer] = reader
     try:
         while True:
             first, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").strip().split("\r\n")

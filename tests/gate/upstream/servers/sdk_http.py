@@ -1,4 +1,4 @@
-"""A real server, made with the SDK, over HTTP. Prints its port. Options: `--json`, `--sse` (the 2024-11-05 transport)."""
+"""A real server, made with the SDK, over HTTP. Prints its port. Options: `--json`, `--sse` (2024-11-05 transport)."""
 
 import socket
 import sys
@@ -37,10 +37,7 @@ async def ask(ctx: Context) -> str:
     return ",".join(root.name or "" for root in roots.roots)
 
 
-if "--sse" in sys.argv:
-    app = server.sse_app()
-else:
-    app = server.streamable_http_app(json_response="--json" in sys.argv)
+app = server.sse_app() if "--sse" in sys.argv else server.streamable_http_app(json_response="--json" in sys.argv)
 listener = socket.create_server(("127.0.0.1", 0))
 print(listener.getsockname()[1], flush=True)
 uvicorn.Server(uvicorn.Config(app, log_level="error")).run(sockets=[listener])

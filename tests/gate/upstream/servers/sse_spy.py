@@ -29,6 +29,8 @@ async def posted(message: dict[str, Any], writer: asyncio.StreamWriter) -> None:
             reply(number, {"ok": True})
             await streams[-1].drain()
             await asyncio.sleep(1000)
+        case _:
+            pass
     writer.write(b"HTTP/1.1 202 Accepted\r\nContent-Length: 8\r\n\r\nAccepted")
     match params.get("name"):
         case "garbage":
@@ -50,7 +52,7 @@ async def posted(message: dict[str, Any], writer: asyncio.StreamWriter) -> None:
             reply(number, {"seen": seen})
         case _:
             if number is not None:
-                reply(number, {"method": message["method"]})
+                reply(number, {"method": message["method"], "protocolVersion": "2024-11-05"})
 
 
 async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

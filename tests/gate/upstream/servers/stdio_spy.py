@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 cancelled: list[Any] = []
@@ -123,8 +124,8 @@ def call(message: dict[str, Any]) -> None:
                     "environ": dict(os.environ),
                     "pgid": os.getpgid(0),
                     "pid": os.getpid(),
-                    "cwd": os.getcwd(),
-                    "fds": sorted(int(fd) for fd in os.listdir("/proc/self/fd")),
+                    "cwd": str(Path.cwd()),
+                    "fds": sorted(int(fd.name) for fd in Path("/proc/self/fd").iterdir()),
                 },
             )
         case "stderr":
@@ -166,9 +167,9 @@ def serve(message: dict[str, Any]) -> None:
         key = "io.modelcontextprotocol/subscriptionId"
         notify("notifications/subscriptions/acknowledged", {"notifications": {}, "_meta": {key: number}})
         notify("notifications/tools/list_changed", {"_meta": {key: number}})
-        if message["params"].get("end") == "cancelled":
+        if message["params"].get("end") in ("cancelled", "cancelled only"):
             notify("notifications/cancelled", {"requestId": number})
-        if message["params"].get("end"):
+        if message["params"].get("end") in ("cancelled", "result"):
             reply(number, {"resultType": "complete", "_meta": {key: number}})
     elif method == "tools/call":
         call(message)
