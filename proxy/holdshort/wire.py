@@ -6,6 +6,7 @@ disagree about a call. So bytes that two JSON readers could read in two ways are
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -292,8 +293,7 @@ def _decoder(limits: Limits) -> json.JSONDecoder:
     def one_of_each(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
         found = dict(pairs)
         if len(found) != len(pairs):
-            seen: set[str] = set()
-            twice = next(key for key, _ in pairs if key in seen or seen.add(key))
+            [(twice, _)] = Counter(key for key, _ in pairs).most_common(1)
             # Not checked yet: it may hold half a character, which no answer could carry.
             shown = twice[:80].encode("utf-8", "replace").decode()
             raise MalformedMessage(f"the message has the key `{shown}` twice in one object")

@@ -4,8 +4,6 @@ A session of the handshake era lasts and has lines of its own; a conversation of
 and uses the shared lines. Endpoints work on either.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, Protocol
 
 from holdshort.gate import answers
@@ -54,8 +52,15 @@ class Conversation:
                 await refuse(line, message)
 
         exchange = Exchange(frame, server, link, self.caller, self.peer, relay, renew=line.link, prefix=prefix)
-        with self._under_way(exchange):
+        request = exchange.id
+        under_way = self.under_way.setdefault(request, [])
+        under_way.append(exchange)
+        try:
             return await self.gate.handle(exchange, line.catalog)
+        finally:
+            under_way.remove(exchange)
+            if not under_way:
+                self.under_way.pop(request, None)
 
     def from_server(self, line: Line, frame: Frame) -> Frame | None:
         """Return what the client may see of a server's message; None for what no revision defines."""
@@ -72,18 +77,6 @@ class Conversation:
         for exchange in exchanges:
             exchange.leave(withdrawn=withdrawn)
         return exchanges
-
-    @contextmanager
-    def _under_way(self, exchange: Exchange) -> Iterator[None]:
-        request = exchange.id
-        self.under_way.setdefault(request, []).append(exchange)
-        try:
-            yield
-        finally:
-            left = self.under_way[request]
-            left.remove(exchange)
-            if not left:
-                del self.under_way[request]
 
 
 async def refuse(line: Line, question: Frame) -> None:

@@ -49,7 +49,7 @@ class Peer:
         return isinstance(elicitation, Mapping) and isinstance(elicitation.get("url"), Mapping)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Exchange:
     """A request on its way through the gate, with everything needed to judge, forward and answer it."""
 
@@ -74,6 +74,8 @@ class Exchange:
     """The client cancelled on purpose."""
     scope: anyio.CancelScope | None = None
     """What is cancelled when the client leaves; set by the gate around what may be cut short."""
+    silent_until: float = 0.0
+    """When the server has said nothing for too long, on the event loop's clock; the gate's own watch cancels then."""
     heartbeats: int = 0
     """Progress notifications of ours so far; the upstream's own values are shifted by as many."""
 

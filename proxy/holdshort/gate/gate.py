@@ -3,7 +3,9 @@
 An allowed call pays for policy (a table look-up) and one row in the decision log, committed before its bytes leave.
 """
 
+import asyncio
 import contextlib
+import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -29,6 +31,7 @@ from holdshort.wire import Frame, MalformedMessage, result_reply
 
 __all__ = ["Gate"]
 
+_WATCH_SECONDS: Final = 0.25
 _TASK_METHODS: Final = frozenset({"tasks/get", "tasks/update", "tasks/cancel", "tasks/result"})
 
 
@@ -47,6 +50,7 @@ class Gate:
         self._policy: Callable[[], Policy] = desk.policy
         self._timeout = timeout_seconds
         self._timeouts = timeouts or {}
+        self._forwarded: set[Exchange] = set()
         self._executions = Executions(desk.store, desk.clock, self.timeout_of)
         self._parking = Parking(desk, self._executions)
 
@@ -67,8 +71,20 @@ class Gate:
         """Own the running calls. Leaving waits for none of them: what was sent and not answered becomes unknown."""
         async with anyio.create_task_group() as tasks:
             self._executions.enter(tasks)
+            tasks.start_soon(self._watch)
             yield self
             tasks.cancel_scope.cancel()
+
+    async def _watch(self) -> None:
+        """End what a server has been silent on for too long. One watch for all: a timer each would cost every call."""
+        clock = asyncio.get_running_loop().time
+        # Ends with the gate.
+        while True:
+            await anyio.sleep(_WATCH_SECONDS)
+            now = clock()
+            for exchange in [each for each in self._forwarded if each.silent_until < now]:
+                if exchange.scope is not None:
+                    exchange.scope.cancel()
 
     async def handle(self, exchange: Exchange, catalog: Catalog) -> Reply:
         """Take one request through policy to its answer. No exception leaves: an error never lets a call through."""
@@ -139,18 +155,21 @@ class Gate:
         exchange.ends_with_client = exchange.peer.era is Era.MODERN
         method = frame.value["method"]
         endless = method == "subscriptions/listen"
-        patience = self.timeout_of(exchange.server)
+        patience = math.inf if endless else self.timeout_of(exchange.server)
+        clock = asyncio.get_running_loop().time
+        exchange.silent_until = clock() + patience
+
+        async def emit(message: Frame) -> None:
+            exchange.silent_until = clock() + patience
+            await exchange.emit(message)
+
+        self._forwarded.add(exchange)
         with anyio.CancelScope() as scope:
             exchange.scope = scope
-            if not endless:
-                scope.deadline = anyio.current_time() + patience
-
-            async def emit(message: Frame) -> None:
-                if not endless:
-                    scope.deadline = anyio.current_time() + patience
-                await exchange.emit(message)
-
-            reply = await exchange.link.request(frame, emit, headers=exchange.headers)
+            try:
+                reply = await exchange.link.request(frame, emit, headers=exchange.headers)
+            finally:
+                self._forwarded.discard(exchange)
             try:
                 return without_our_keys_in(reply)
             except MalformedMessage as error:

@@ -21,7 +21,6 @@ from holdshort.gate.exchange import Exchange, Reply
 from holdshort.gate.execution import Executions, Run
 from holdshort.gate.hold import HEARTBEAT_SECONDS, HoldBudgets
 from holdshort.gate.meta import PARK_KEY
-from holdshort.gate.methods import Era
 from holdshort.gate.seal import LEG_LIFETIME, BrokenSeal, Leg, Sealer
 from holdshort.gate.tasks import task_handle
 from holdshort.gate.upstream import SessionGone, UpstreamError

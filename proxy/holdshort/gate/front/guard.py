@@ -69,6 +69,8 @@ class Guard:
         if authorization is not None:
             scheme, _, token = authorization.decode("latin-1").partition(" ")
             return self.principals.authenticate(token.strip()) if scheme.lower() == "bearer" else None
+        if self.principals.local is None:
+            return None
         client = scope.get("client")
         forwarded = b"forwarded" in headers or b"x-forwarded-for" in headers
         return self.principals.loopback(client[0] if client else None, forwarded=forwarded)

@@ -4,6 +4,7 @@ A bare ASGI endpoint: no framework object is made for an allowed call. Long requ
 (keep-alives, watching for disconnects, idle sessions), so that short ones pay nothing for it.
 """
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -210,7 +211,7 @@ class HttpFront:
             client_version[:200] if isinstance(client_version, str) else None,
         )
         conversation = StatelessConversation(self._wiring.gate, known, peer, self._wiring.modern_lines)
-        post = Post(receive, send, anyio.current_time(), streams=streams)
+        post = Post(receive, send, _now(), streams=streams)
         await self._run(post, conversation, endpoint, frame, modern=True)
 
     async def _check_parameters(
@@ -266,13 +267,13 @@ class HttpFront:
         post = Post(
             receive,
             send,
-            anyio.current_time(),
+            _now(),
             streams=streams,
             new_stream=lambda: (held.streams.new(), primed),
             headers=((b"mcp-session-id", held.name.encode()),),
         )
         await self._run(post, session, endpoint, frame, modern=False)
-        held.last_used = anyio.current_time()
+        held.last_used = _now()
         return None
 
     async def _initialize(self, send: Send, endpoint: Endpoint, caller: Caller, frame: Frame) -> None:
@@ -287,7 +288,7 @@ class HttpFront:
             return await send_json(
                 send, 400, encode(error_reply(request, -32022, "Unsupported protocol version", data))
             )
-        held = _HttpSession(secrets.token_urlsafe(24), anyio.current_time())
+        held = _HttpSession(secrets.token_urlsafe(24), _now())
         session = Session(
             self._wiring.gate,
             endpoint,
@@ -369,7 +370,7 @@ class HttpFront:
                         break
                     with anyio.move_on_after(KEEPALIVE_SECONDS) as silence:
                         await grown.wait()
-                    held.last_used = anyio.current_time()
+                    held.last_used = _now()
                     if silence.cancelled_caught:
                         await send({"type": "http.response.body", "body": PING, "more_body": True})
                 tasks.cancel_scope.cancel()
@@ -400,7 +401,7 @@ class HttpFront:
             reason = "Session not found; start again with `initialize`"
             await send_json(send, 404, encode(error_reply(None, -32600, reason)))
             return None
-        held.last_used = anyio.current_time()
+        held.last_used = _now()
         return held
 
     def _end(self, held: _HttpSession) -> None:
@@ -415,7 +416,7 @@ class HttpFront:
         while True:
             # Ends with the front's task group.
             await anyio.sleep(_TICK_SECONDS)
-            now = anyio.current_time()
+            now = _now()
             for post in list(self._posts):
                 if post.watcher is None and now - post.born > _WATCH_AFTER_SECONDS and self._tasks is not None:
                     post.watcher = anyio.CancelScope()
@@ -427,6 +428,10 @@ class HttpFront:
                 busy = held.session is not None and held.session.under_way
                 if not busy and not held.listening and now - held.last_used > _SESSION_IDLE_SECONDS:
                     self._end(held)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 async def _watch(post: Post) -> None:
