@@ -34,13 +34,18 @@ ECHO_HTTP = """
 import asyncio, re
 find = re.compile(rb'"id":([0-9]+)').search
 text = b',"result":{"content":[{"type":"text","text":"%s"}]}}' % (b"x" * 200)
+import sys
+events = b"HTTP/1.1 200 OK\\r\\nContent-Type: text/event-stream\\r\\nTransfer-Encoding: chunked\\r\\n\\r\\n"
 head = b"HTTP/1.1 200 OK\\r\\nContent-Type: application/json\\r\\nContent-Length: %d\\r\\n\\r\\n%s"
 class Echo(asyncio.Protocol):
     def connection_made(self, transport):
         self.transport = transport
     def data_received(self, data):
         body = b'{"jsonrpc":"2.0","id":' + find(data)[1] + text
-        self.transport.write(head % (len(body), body))
+        if sys.argv[1] == "events":
+            self.transport.write(events + b"%x\\r\\ndata: %s\\n\\n\\r\\n0\\r\\n\\r\\n" % (len(body) + 8, body))
+        else:
+            self.transport.write(head % (len(body), body))
 async def main():
     server = await asyncio.get_running_loop().create_server(Echo, "127.0.0.1", 0)
     print(server.sockets[0].getsockname()[1], flush=True)
@@ -100,9 +105,9 @@ async def measure(name: str, link: Link, seconds: float, at_once: int) -> None:
     )
 
 
-async def with_http(work: Callable[[ServerConfig], Awaitable[None]]) -> None:
-    """Run `work` beside an HTTP echo server."""
-    async with await anyio.open_process([sys.executable, "-c", ECHO_HTTP]) as process:
+async def with_http(answers: str, work: Callable[[ServerConfig], Awaitable[None]]) -> None:
+    """Run `work` beside an HTTP echo server that answers with `json` or with `events`."""
+    async with await anyio.open_process([sys.executable, "-c", ECHO_HTTP, answers]) as process:
         if process.stdout is None:
             raise RuntimeError("the echo server has no output")
         port = int(await process.stdout.receive())
@@ -121,13 +126,15 @@ async def main(seconds: float, at_once: int) -> None:
             await measure("stdio, raw", link, seconds, at_once)
         await measure("stdio, the shared child", upstream.shared(), seconds, at_once)
 
-    async def over_http(config: ServerConfig) -> None:
-        async with Upstream(config, log=Silent()).run() as upstream:
-            async with upstream.open(ignore) as link:
-                await measure("streamable HTTP, a session", link, seconds, at_once)
-            await measure("streamable HTTP, modern", upstream.shared(), seconds, at_once)
+    for answers in ("json", "events"):
 
-    await with_http(over_http)
+        async def over_http(config: ServerConfig, answers: str = answers) -> None:
+            async with Upstream(config, log=Silent()).run() as upstream:
+                async with upstream.open(ignore) as link:
+                    await measure(f"streamable HTTP, a session, {answers}", link, seconds, at_once)
+                await measure(f"streamable HTTP, modern, {answers}", upstream.shared(), seconds, at_once)
+
+        await with_http(answers, over_http)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
 """The same links against servers made with the SDK: nothing here was written to fit us."""
 
+import os
 import sys
 from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +23,13 @@ from gate.upstream.harness import (
     initialize,
     initialized,
     request,
+    until,
     upstream,
 )
 from holdshort.config import ServerConfig
 from holdshort.gate.upstream import Link, UpstreamLost
 from holdshort.wire import Frame
+from kit.ports import free_port
 
 BIN = Path(sys.executable).parent
 
@@ -158,3 +162,35 @@ async def test_an_sdk_server_over_legacy_sse_answers_asks_and_ends() -> None:
     assert echoed["content"] == [{"type": "text", "text": "x"}]
     assert asked["content"] == [{"type": "text", "text": "here"}]
     assert [value["method"] for value in session.values] == ["roots/list"]
+
+
+@asynccontextmanager
+async def fixture_server() -> AsyncGenerator[int, None]:
+    """The server that the conformance suite expects, with an event store."""
+    port = free_port()
+    command = [sys.executable, "-m", "kit.fixture_server", "--http", str(port)]
+    environment = {**os.environ, "PYTHONPATH": str(SERVERS.parents[2])}
+    async with await anyio.open_process(command, env=environment, stdout=None, stderr=None) as process:
+
+        async def listens() -> bool:
+            try:
+                await (await anyio.connect_tcp("127.0.0.1", port)).aclose()
+            except OSError:
+                return False
+            return True
+
+        try:
+            await until(listens)
+            yield port
+        finally:
+            process.kill()
+
+
+async def test_a_stream_that_an_sdk_server_closes_early_is_polled_for_the_rest() -> None:
+    """MCP 2025-11-25, transports: a server may close the stream of a request, and the client comes back for more."""
+    async with fixture_server() as port, upstream(http_spy(port)).run() as server, server.open(deaf) as link:
+        await shake_hands(link)
+        result = await ask(link, request("tools/call", 1, {"name": "test_reconnection", "arguments": {}}))
+
+    assert result["content"][0]["text"]
+    assert not result.get("isError")

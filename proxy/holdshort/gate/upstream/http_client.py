@@ -335,7 +335,7 @@ class HttpClient:
                 self._distrust()
 
     def _distrust(self) -> None:
-        """Use new connections for a while: this peer closes kept ones without a word, and a call could be lost by it."""
+        """Use new connections for a while: this peer closes kept ones without a word, which can cost a call."""
         self._distrusted_until = self._monotonic() + _DISTRUST_SECONDS
 
     def _sweep(self) -> None:
