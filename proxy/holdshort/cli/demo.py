@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mcp import Client
     from mcp_types import CallToolResult
 
-    from holdshort.server import Serving
+    from holdshort.server.serve import Serving
 
 __all__ = ["demo_command"]
 
@@ -86,8 +86,8 @@ async def _story(folder: Path, *, yes: bool) -> int:
     import anyio
 
     from holdshort.config import load_config
-    from holdshort.server import Serving, serve
     from holdshort.server.logs import make_log
+    from holdshort.server.serve import Serving, serve
 
     config = load_config(folder / "holdshort.yaml", os.environ)
     ready = anyio.Event()

@@ -34,8 +34,8 @@ def serve_command(
 
     from holdshort.cli.running import run_async, with_listen
     from holdshort.config import load_config
-    from holdshort.server import serve
     from holdshort.server.logs import make_log
+    from holdshort.server.serve import serve
     from holdshort.store.folder import choose_folder
 
     loaded = load_config(config, os.environ)

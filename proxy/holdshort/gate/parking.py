@@ -58,7 +58,8 @@ class ParkingDesk:
     policy: Callable[[], Policy]
     budgets: HoldBudgets
     sealer: Callable[[], Sealer]
-    review_url: Callable[[str], str | None]
+    review_url: Callable[[str], Awaitable[str | None]]
+    """The page about one interruption; it may take a moment to be there."""
     acts_for: Callable[[str], str | None] = lambda agent: None
 
 
@@ -86,7 +87,7 @@ class Parking:
             if record is None:
                 fault("park.before_commit")
                 record = await self._store.park(
-                    self._new(exchange, definition, verdict, arguments, mark), holder=holder
+                    await self._new(exchange, definition, verdict, arguments, mark), holder=holder
                 )
                 fault("park.after_commit")
         except (BrokenSeal, InterruptionNotFound) as error:
@@ -220,7 +221,7 @@ class Parking:
         }
         await exchange.emit(Frame({"jsonrpc": "2.0", "method": "notifications/progress", "params": params}))
 
-    def _new(
+    async def _new(
         self, exchange: Exchange, definition: Definition, verdict: Verdict, arguments: dict[str, Any], mark: str
     ) -> Interruption:
         now = self._desk.clock()
@@ -251,7 +252,7 @@ class Parking:
             terms=verdict.terms,
             created_at=now,
             expires_at=now + verdict.terms.expires_after,
-            review_url=self._desk.review_url(fresh),
+            review_url=await self._desk.review_url(fresh),
         )
 
     async def _client_left(self, exchange: Exchange, record: Interruption, holder: str, legs: int) -> Reply:

@@ -1,9 +1,5 @@
 """The one place that constructs: everything else is given what it needs.
 
-`core` builds what every process has, `serve` puts it behind one HTTP port, `wrap` behind standard input.
+`core` builds what every process has, `serve` puts it behind one HTTP port, `wrap` behind standard input. Nothing is
+imported here: a `wrap` need not pay for the web framework that `serve` needs.
 """
-
-from holdshort.server.serve import Serving, serve
-from holdshort.server.wrap import wrap
-
-__all__ = ["Serving", "serve", "wrap"]

@@ -3,9 +3,9 @@
 import contextlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import anyio
 
@@ -28,6 +28,9 @@ from holdshort.wire import Limits
 __all__ = ["Core", "open_core", "request_limits"]
 
 
+_PAGE_SECONDS: Final = 5.0
+
+
 @dataclass(slots=True)
 class Core:
     """The parts, and the few questions that need several of them."""
@@ -42,9 +45,17 @@ class Core:
     log: Log
     review_base: str | None = None
     """Where the review page is; known once something listens."""
+    page_known: anyio.Event = field(default_factory=anyio.Event)
 
-    def review_url(self, interruption: str) -> str | None:
-        """Return the page about one call; it carries no secret."""
+    def page_is_at(self, base: str) -> None:
+        """Somebody serves the review page at this address."""
+        self.review_base = self.config.public_url or base
+        self.page_known.set()
+
+    async def review_url(self, interruption: str) -> str | None:
+        """Return the page about one call; it carries no secret. None when nobody serves it soon."""
+        with anyio.move_on_after(_PAGE_SECONDS):
+            await self.page_known.wait()
         return f"{self.review_base}/review/{interruption}" if self.review_base else None
 
     def trust_annotations(self, server: str) -> bool:

@@ -8,15 +8,19 @@ import fcntl
 import os
 import socket
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 import anyio
-from anyio.abc import TaskStatus
+import anyio.to_thread
 
 from holdshort.config import Listen
 from holdshort.server.core import Core
 from holdshort.server.endpoint import announce, announced, withdraw
+from holdshort.server.sockets import CannotListen, bind
+
+if TYPE_CHECKING:
+    from holdshort.server.web import WebServer
 
 __all__ = ["DEFAULT_PAGE", "Page"]
 
@@ -33,42 +37,32 @@ class Page:
         self._core = core
         self._lock: int | None = None
 
-    async def host_or_watch(self, *, task_status: TaskStatus[None]) -> None:
-        """Host the page if nobody does; otherwise wait for that to change. Reports once the address is known."""
+    async def host_or_watch(self) -> None:
+        """Host the page if nobody does; otherwise wait for that to change."""
         core = self._core
-        started = False
         # Ends with the process.
-        while True:
-            if self._take_lock(core.state_dir):
-                await self._host(task_status if not started else None)
-                return
-            core.review_base = core.config.public_url or announced(core.state_dir) or core.review_base
-            if not started and core.review_base is not None:
-                started = True
-                task_status.started()
+        while not self._take_lock(core.state_dir):
+            there = announced(core.state_dir)
+            if there is not None:
+                core.page_is_at(there)
             await anyio.sleep(_LOOK_SECONDS)
-
-    async def _host(self, task_status: TaskStatus[None] | None) -> None:
-        # The web framework is only paid for by the process that hosts.
-        from holdshort.approvals import build_app
-        from holdshort.server.serve import approval_deps
-        from holdshort.server.web import WebServer
-
-        core = self._core
-        bound = _bind_near(core.config.approvals_listen, announced(core.state_dir))
-        host, port = bound.getsockname()[:2]
-        core.review_base = core.config.public_url or f"http://{f'[{host}]' if ':' in host else host}:{port}"
-        app = build_app(approval_deps(core))
-        announce(core.state_dir, core.review_base)
-        core.log.info("review page", url=core.review_base, login="holdshort approvals login")
-        if task_status is not None:
-            task_status.started()
         try:
-            await WebServer(app).serve(sockets=[bound])
+            await self._host()
         finally:
             withdraw(core.state_dir)
             if self._lock is not None:
                 os.close(self._lock)
+
+    async def _host(self) -> None:
+        core = self._core
+        bound = _bind_near(core.config.approvals_listen, announced(core.state_dir))
+        host, port = bound.getsockname()[:2]
+        core.page_is_at(f"http://{f'[{host}]' if ':' in host else host}:{port}")
+        # The web framework is only paid for by the process that hosts, beside its first exchanges, not before them.
+        server = await anyio.to_thread.run_sync(_build, core)
+        announce(core.state_dir, core.review_base or "")
+        core.log.info("review page", url=core.review_base, login="holdshort approvals login")
+        await server.serve(sockets=[bound])
 
     def _take_lock(self, state_dir: Path) -> bool:
         descriptor = os.open(state_dir / "page.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -81,9 +75,15 @@ class Page:
         return True
 
 
-def _bind_near(configured: Listen | None, before: str | None) -> socket.socket:
-    from holdshort.server.web import CannotListen, bind
+def _build(core: Core) -> "WebServer":
+    from holdshort.approvals import build_app
+    from holdshort.server.pages import approval_deps
+    from holdshort.server.web import WebServer
 
+    return WebServer(build_app(approval_deps(core)))
+
+
+def _bind_near(configured: Listen | None, before: str | None) -> socket.socket:
     wanted = [configured] if configured is not None else []
     if configured is None:
         old = urlsplit(before).port if before else None

@@ -21,12 +21,13 @@ from holdshort.gate.front.legacy_sse import LegacySseFront
 from holdshort.gate.line import ModernLine
 from holdshort.gate.single import SingleEndpoint
 from holdshort.gate.upstream import Log
-from holdshort.server.clock import utc_now
 from holdshort.server.core import Core, open_core, request_limits
 from holdshort.server.endpoint import announce, withdraw
-from holdshort.server.web import WebServer, bind
+from holdshort.server.pages import approval_deps
+from holdshort.server.sockets import bind
+from holdshort.server.web import WebServer
 
-__all__ = ["Serving", "approval_deps", "serve"]
+__all__ = ["Serving", "serve"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,8 @@ async def serve(
     page_port: int = page_socket.getsockname()[1] if page_socket is not None else port
     async with open_core(config, state_dir, log) as core:
         page_listen = config.approvals_listen or config.listen
-        core.review_base = config.public_url or f"http://{_reachable(page_listen)}:{page_port}"
+        core.page_is_at(f"http://{_reachable(page_listen)}:{page_port}")
+        base = f"http://{_reachable(config.listen)}:{port}"
         wiring = _wiring(core, port)
         deps = approval_deps(core)
         approvals = build_app(deps)
@@ -74,34 +76,13 @@ async def serve(
                 tasks.start_soon(
                     _stop_on_signal, servers, [lambda: close_streams(approvals), front.close, legacy.close]
                 )
-                announce(state_dir, core.review_base)
-                base = f"http://{_reachable(config.listen)}:{port}"
+                announce(state_dir, core.review_base or base)
                 if on_ready is not None:
                     on_ready(Serving(base, f"{core.review_base}/", login_link(core, deps)))
                 else:
                     _greet(core, deps, base, say)
                 tasks.start_soon(_warm_up, core, say)
         withdraw(state_dir)
-
-
-def approval_deps(core: Core) -> ApprovalDeps:
-    """Return what the approval side needs to know of everything else."""
-
-    def servers() -> Any:
-        return core.health()
-
-    return ApprovalDeps(
-        store=core.store,
-        principals=core.principals,
-        judge=core.judge(),
-        clock=utc_now,
-        policy=core.policy_view,
-        explain=core.explain,
-        servers=servers,
-        public_url=core.config.public_url,
-        allowed_hosts=core.config.allowed_hosts,
-        allowed_origins=core.config.allowed_origins,
-    )
 
 
 def login_link(core: Core, deps: ApprovalDeps) -> str | None:

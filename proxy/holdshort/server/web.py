@@ -1,6 +1,5 @@
 """HTTP as we run it: uvicorn, with a deadline for headers, on sockets we bound ourselves."""
 
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -8,38 +7,9 @@ from typing import Any, Final
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from holdshort.config import Listen
-from holdshort.errors import ConfigError
-
-__all__ = ["CannotListen", "WebServer", "bind"]
+__all__ = ["WebServer"]
 
 _HEADER_SECONDS: Final = 10.0
-
-
-class CannotListen(ConfigError):
-    """Raised when an address cannot be listened on."""
-
-    def __init__(self, listen: Listen, reason: str) -> None:
-        super().__init__(f"cannot listen on {listen}: {reason}; choose another with `--listen` or end what uses it")
-
-
-def bind(listen: Listen) -> socket.socket:
-    """Return a listening socket.
-
-    Raises:
-        CannotListen: the address is taken, not ours, or not allowed.
-    """
-    family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
-    made = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        made.bind((listen.host, listen.port))
-        made.listen(2048)
-        made.setblocking(False)
-    except OSError as error:
-        made.close()
-        raise CannotListen(listen, (error.strerror or str(error)).lower()) from error
-    return made
 
 
 class _ImpatientProtocol(HttpToolsProtocol):

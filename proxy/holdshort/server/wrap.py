@@ -41,8 +41,7 @@ async def wrap(config: Config, server: str, state_dir: Path, log: Log) -> None:
             log=log,
         )
         async with anyio.create_task_group() as tasks:
-            page = Page(core)
-            await tasks.start(page.host_or_watch)
+            tasks.start_soon(Page(core).host_or_watch)
             tasks.start_soon(_stop_on_signal, tasks.cancel_scope)
             await front.serve()
             tasks.cancel_scope.cancel()
