@@ -21,8 +21,9 @@ import anyio.to_thread
 import apsw
 
 from holdshort.errors import HoldshortError
-from holdshort.store.connection import DatabaseError, open_database, translated
+from holdshort.store.connection import DatabaseError, translated
 from holdshort.store.faults import fault
+from holdshort.store.wal import WriteAheadLog
 
 __all__ = ["FLUSH_SECONDS", "Writer", "Written"]
 
@@ -33,8 +34,6 @@ FLUSH_SECONDS: Final = 0.05
 
 _BUSY_SECONDS: Final = 5.0
 _LARGEST_BATCH: Final = 256
-_CHECKPOINT_PAGES: Final = 1_000
-_URGENT_PAGES: Final = 8_000
 
 _log = logging.getLogger(__name__)
 
@@ -82,8 +81,8 @@ class Writer:
 
         `on_change` is called on the event loop after a commit that somebody may be waiting for.
         """
-        self._path = path
         self._connection = connection
+        self._wal = WriteAheadLog(path, connection)
         self._note_checkpoint = checkpoint
         self._on_change = on_change
         self._loop = asyncio.get_running_loop()
@@ -91,8 +90,6 @@ class Writer:
         self._writing = threading.Lock()
         self._patient = False
         self._busy_since = 0.0
-        self._wal_pages = 0
-        self._moved_pages = 0
         self._wanted = False
         self._unflushed = False
         self._inline_works = True
@@ -102,7 +99,7 @@ class Writer:
     def start(self) -> None:
         """Take over the connection; from now on nobody else uses it."""
         self._connection.set_busy_handler(self._busy)
-        self._connection.set_wal_hook(self._wal_grew)
+        self._connection.set_wal_hook(self._wal.grew)
         self._connection.execute("PRAGMA synchronous=NORMAL")
         self._thread.start()
 
@@ -177,7 +174,7 @@ class Writer:
                 self._deliver(batch)
             if flush_at is not None and (stopping or time.monotonic() >= flush_at):
                 flush_at = None if self._flush() else time.monotonic() + FLUSH_SECONDS
-            self._shrink_wal()
+            self._wal.shrink(self._alone)
 
     def _gather(self, flush_at: float | None) -> tuple[list[_Job], bool, bool]:
         """Wait for something to do; return the jobs, whether to stop, and whether a flush was asked for."""
@@ -260,51 +257,39 @@ class Writer:
             self._loop.call_soon_threadsafe(self._settle, batch)
 
     def _flush(self) -> bool:
-        with self._alone():
-            self._patient = True
-            try:
-                if not self._unflushed:
-                    return True
-                self._connection.execute("PRAGMA synchronous=FULL")
-                self._connection.execute("BEGIN IMMEDIATE")
-                self._note_checkpoint(self._connection)
-                self._connection.execute("COMMIT")
-                self._unflushed = False
-                self._inline_works = True
-            except (apsw.Error, OSError, HoldshortError) as error:
-                # Nothing more is promised without the disk until it works again.
-                self._inline_works = False
-                _log.error("the decision log could not be brought to disk: %s", error)
-                return False
-            else:
-                return True
-            finally:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                self._connection.execute("PRAGMA synchronous=NORMAL")
-                self._patient = False
+        """Bring to disk what was committed without it, and say whether that worked.
 
-    def _shrink_wal(self) -> None:
-        """Move what the write-ahead log holds into the database, mostly without keeping anybody from writing."""
-        pages = self._wal_pages
-        if pages < self._moved_pages:
-            # It began again from its start.
-            self._moved_pages = 0
-        if pages - self._moved_pages < _CHECKPOINT_PAGES:
-            return
+        Nobody is kept from writing while the disk works. The note comes last, so that whoever queued behind it is next;
+        what survives a power cut is the write-ahead log up to some point, so a note that survives vouches for every row
+        before it.
+        """
+        if not self._unflushed:
+            return True
         try:
-            mover = open_database(self._path)
-            try:
-                mover.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
-            finally:
-                mover.close()
-            if pages >= _URGENT_PAGES:
-                # Under constant load the log never ends by itself: hold the writers for the small rest.
-                with self._alone():
-                    self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
-        except (apsw.Error, HoldshortError) as error:
-            _log.warning("the write-ahead log could not be moved into the database: %s", error)
-        self._moved_pages = pages
+            # Before the sync: a commit that sets it again afterwards may have come too late for it.
+            self._unflushed = False
+            self._wal.sync()
+            with self._alone():
+                self._note()
+        except (apsw.Error, OSError, HoldshortError) as error:
+            # Nothing more is promised without the disk until it works again.
+            self._inline_works, self._unflushed = False, True
+            _log.error("the decision log could not be brought to disk: %s", error)
+            return False
+        self._inline_works = True
+        return True
+
+    def _note(self) -> None:
+        connection = self._connection
+        self._patient = True
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            self._note_checkpoint(connection)
+            connection.execute("COMMIT")
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            self._patient = False
 
     @contextlib.contextmanager
     def _alone(self) -> Generator[None]:
@@ -325,10 +310,6 @@ class Writer:
             return False
         time.sleep(min(0.0005 * (tries + 1), 0.005))
         return True
-
-    def _wal_grew(self, _connection: apsw.Connection, _name: str, pages: int) -> int:
-        self._wal_pages = pages
-        return 0
 
     # And this on the event loop again.
 
