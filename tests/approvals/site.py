@@ -35,7 +35,7 @@ from holdshort.store import Store
 from holdshort.store.sqlite import open_store
 from kit.process import until_async
 
-__all__ = ["ANA", "BEN", "BOT", "OTHER", "Clock", "Judge", "Site", "Wrong", "bearer", "parked", "serving_site"]
+__all__ = ["ANA", "BEN", "BOT", "OTHER", "Clock", "Judge", "Named", "Site", "Wrong", "bearer", "parked", "serving_site"]
 
 ANA, BEN, BOT, OTHER = ("ana-token-" + "a" * 30, "ben-token-" + "b" * 30, "bot-token-" + "c" * 30, "other-" + "d" * 30)
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
-from approvals.site import ANA, BOT, Site
+from approvals.site import ANA, BOT, Named, Site, serving_site
 from holdshort.approvals.pace import Pace, Paces
 from holdshort.approvals.sessions import LoginCodes, SessionLimits, Sessions
-from holdshort.config.principals import Principal, PrincipalKind
+from holdshort.approvals.shelf import FileShelf
+from holdshort.config.principals import Principal, PrincipalKind, Principals
 
 WHO = Principal(PrincipalKind.APPROVER, "ana")
 START = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -107,6 +109,69 @@ def test_a_pace_allows_a_burst_and_then_refills() -> None:
     for name in "cdefg":
         paces.take(name, now)
     assert paces.take("a", now) == 1
+
+
+# Kept across processes.
+
+
+def shelves(tmp_path: Path, *names: str) -> tuple[Hands, list[Sessions]]:
+    clock, principals = Hands(), Principals(approvers=[Named(name, name * 20) for name in names])
+    path = tmp_path / "sessions.json"
+    return clock, [Sessions(clock, shelf=FileShelf(path, principals.approver)) for _ in range(2)]
+
+
+def test_a_login_outlives_its_process_and_a_logout_reaches_every_process(tmp_path: Path) -> None:
+    clock, (one, two) = shelves(tmp_path, "ana")
+    cookie, session = one.start(WHO)
+
+    assert two.find(cookie) == session
+    clock.now += timedelta(minutes=20)
+    assert two.find(cookie) is not None
+    clock.now += timedelta(minutes=20)
+    assert one.find(cookie) is not None
+    two.end(cookie)
+    assert one.find(cookie) is None
+
+
+def test_the_file_is_private_and_holds_no_cookie(tmp_path: Path) -> None:
+    _, (one, _) = shelves(tmp_path, "ana")
+    cookie, _ = one.start(WHO)
+
+    for path in tmp_path.iterdir():
+        assert path.stat().st_mode & 0o777 == 0o600
+        assert cookie not in path.read_text()
+
+
+def test_an_approver_who_is_no_longer_configured_is_logged_out(tmp_path: Path) -> None:
+    _, (one, _) = shelves(tmp_path, "ana")
+    cookie, _ = one.start(WHO)
+    _, (later, _) = shelves(tmp_path, "ben")
+
+    assert later.find(cookie) is None
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{", '{"x": {}}', '{"x": {"approver": "ana", "csrf": "", "started": "2026-01-01", "seen": "x"}}']
+)
+def test_a_spoiled_file_is_nobodys_login_and_can_be_written_again(tmp_path: Path, text: str) -> None:
+    _, (one, two) = shelves(tmp_path, "ana")
+    cookie, _ = one.start(WHO)
+    (tmp_path / "sessions.json").write_text(text)
+
+    assert two.find(cookie) is None
+    again, _ = two.start(WHO)
+    assert one.find(again) is not None
+
+
+async def test_a_browser_stays_logged_in_when_another_process_takes_over(tmp_path: Path) -> None:
+    file = tmp_path / "sessions.json"
+    async with serving_site(tmp_path / "state", session_file=file) as first:
+        login = await first.client.post("/login", json={"token": ANA})
+        cookie, port = login.headers["set-cookie"].split(";")[0], first.port
+    async with serving_site(tmp_path / "state", session_file=file, port=port) as second:
+        here = await second.get("/session", None, headers={"cookie": cookie})
+
+    assert here.json() == login.json()
 
 
 # Over HTTP.

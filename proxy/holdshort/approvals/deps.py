@@ -7,12 +7,14 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from holdshort.approvals.doors import Authority, parse_authority
 from holdshort.approvals.pace import Pace
 from holdshort.approvals.sessions import LoginCodes, SessionLimits, Sessions
+from holdshort.approvals.shelf import FileShelf
 from holdshort.config.principals import Principal, Principals
 from holdshort.interruption import Interruption
 from holdshort.store.contract import Store
@@ -98,10 +100,13 @@ class ApprovalDeps:
     allowed_origins: tuple[str, ...] = ()
     limits: ApprovalLimits = ApprovalLimits()
     session_limits: SessionLimits = SessionLimits()  # noqa: RUF009 (frozen)
+    session_file: Path | None = None
+    """Where logins are kept across restarts and processes; None: in memory, and gone with the process."""
     version: str = "0"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "sessions", Sessions(self.clock, self.session_limits))
+        shelf = None if self.session_file is None else FileShelf(self.session_file, self.principals.approver)
+        object.__setattr__(self, "sessions", Sessions(self.clock, self.session_limits, shelf))
         object.__setattr__(self, "logins", LoginCodes(self.clock, self.session_limits))
         if self.public_url is not None and self.public_authority is None:
             raise ValueError(f"`public_url` is not an address: `{self.public_url}`")

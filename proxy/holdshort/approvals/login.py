@@ -4,6 +4,7 @@ Nothing secret is ever in an address. A GET of the login page is the same for ev
 nothing and uses nothing up.
 """
 
+import logging
 import re
 from typing import Final
 from urllib.parse import parse_qs, quote
@@ -21,6 +22,7 @@ from holdshort.interruption import timestamp
 
 __all__ = ["Logins"]
 
+_log = logging.getLogger(__name__)
 _NEXT: Final = re.compile(r"/(?:review/[A-Za-z0-9_.~-]{1,128})?")
 _WRONG: Final = "This token is not an approver's."
 _USED: Final = "This link was used already, or is older than 15 minutes. Ask for a new one, or use your token."
@@ -51,6 +53,7 @@ class Logins:
             following = _safe(fields.get("next", ["/"])[0])
             principal = _approver(visit.deps.principals.authenticate(token))
             if principal is None:
+                _note_refused(visit)
                 return _form(visit, _WRONG, 401, following)
             return self._start(visit, principal, RedirectResponse(following, 303))
         body = await read_json(visit, LoginBody)
@@ -61,6 +64,7 @@ class Logins:
         else:
             principal = _approver(visit.deps.principals.authenticate(body.token or ""))
         if principal is None:
+            _note_refused(visit)
             raise Refused("unauthenticated", _WRONG if body.code is None else _USED)
         return self._start(visit, principal, None)
 
@@ -116,6 +120,11 @@ class Logins:
 def _form(visit: Visit, problem: str | None = None, status: int = 200, following: str | None = None) -> HTMLResponse:
     wanted = following if following is not None else _safe(visit.request.query_params.get("next", "/"))
     return HTMLResponse(render("login.html", next=wanted, problem=problem), status)
+
+
+def _note_refused(visit: Visit) -> None:
+    client = visit.request.client
+    _log.warning("a login from %s was refused", "somewhere" if client is None else client.host)
 
 
 def _safe(path: str) -> str:

@@ -1,4 +1,4 @@
-"""Browser sessions and one-time login links, in memory: a restart logs everybody out, and that is all it does.
+"""Browser sessions and one-time login links.
 
 A cookie is worth one approver for 30 idle minutes, 12 hours in all. A link's code is worth one login, within 15
 minutes; it travels in the fragment of a URL, so it is in no request line, no log and no preview.
@@ -10,10 +10,14 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Final
 
+from holdshort.approvals.shelf import MemoryShelf, Session, Shelf
 from holdshort.config.principals import Principal
 
 __all__ = ["LoginCodes", "Session", "SessionLimits", "Sessions", "same_secret"]
+
+_TOUCH: Final = timedelta(seconds=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,27 +31,23 @@ class SessionLimits:
     max_codes: int = 100
 
 
-@dataclass(frozen=True, slots=True)
-class Session:
-    """One browser that is logged in."""
-
-    principal: Principal
-    csrf: str
-    started: datetime
-    seen: datetime
-
-
 def _digest(secret: str) -> bytes:
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
+
+
+def _key(cookie: str) -> str:
+    return _digest(cookie).hex()
 
 
 class Sessions:
     """Who is logged in, by the digest of the cookie."""
 
-    def __init__(self, clock: Callable[[], datetime], limits: SessionLimits | None = None) -> None:
+    def __init__(
+        self, clock: Callable[[], datetime], limits: SessionLimits | None = None, shelf: Shelf | None = None
+    ) -> None:
         self._clock = clock
         self._limits = limits or SessionLimits()
-        self._sessions: dict[bytes, Session] = {}
+        self._shelf = shelf or MemoryShelf()
 
     @property
     def lifetime(self) -> timedelta:
@@ -57,32 +57,46 @@ class Sessions:
     def start(self, principal: Principal) -> tuple[str, Session]:
         """Return a new cookie value (256 random bits) and its session."""
         now = self._clock()
-        self._sessions = {key: known for key, known in self._sessions.items() if self._alive(known, now)}
-        if len(self._sessions) >= self._limits.max_sessions:
-            del self._sessions[min(self._sessions, key=lambda key: self._sessions[key].seen)]
         cookie = secrets.token_urlsafe(32)
         session = Session(principal, secrets.token_urlsafe(32), now, now)
-        self._sessions[_digest(cookie)] = session
+
+        def add(known: dict[str, Session]) -> None:
+            for key in [key for key, other in known.items() if not self._alive(other, now)]:
+                del known[key]
+            if len(known) >= self._limits.max_sessions:
+                del known[min(known, key=lambda key: known[key].seen)]
+            known[_key(cookie)] = session
+
+        self._shelf.change(add)
         return cookie, session
 
     def find(self, cookie: str, *, touch: bool = True) -> Session | None:
         """Return the session of a cookie, if it still lasts; `touch` restarts its idle time."""
-        key = _digest(cookie)
-        session = self._sessions.get(key)
+        key = _key(cookie)
+        session = self._shelf.read().get(key)
         if session is None:
             return None
         now = self._clock()
         if not self._alive(session, now):
-            del self._sessions[key]
+            self._shelf.change(lambda known: known.pop(key, None))
             return None
-        if touch:
-            session = replace(session, seen=max(now, session.seen))
-            self._sessions[key] = session
+        # To the half minute: not every request is worth a write.
+        if touch and now - session.seen > _TOUCH:
+            session = replace(session, seen=now)
+            touched = session
+
+            def note(known: dict[str, Session]) -> None:
+                # Not if somebody logged out in between.
+                if key in known:
+                    known[key] = touched
+
+            self._shelf.change(note)
         return session
 
     def end(self, cookie: str) -> None:
         """Log out."""
-        self._sessions.pop(_digest(cookie), None)
+        key = _key(cookie)
+        self._shelf.change(lambda known: known.pop(key, None))
 
     def _alive(self, session: Session, now: datetime) -> bool:
         return now - session.seen < self._limits.idle and now - session.started < self._limits.absolute

@@ -130,6 +130,11 @@ class Principals:
         """The agent of loopback callers without a token; None once agents are configured."""
         return self._local
 
+    def approver(self, name: str) -> Principal | None:
+        """Return the approver of this name, if there is one."""
+        known = (principal for _, principal in self._by_digest.values())
+        return next((each for each in known if each.is_approver and each.name == name), None)
+
     def authenticate(self, token: str) -> Principal | None:
         """Return whose token this is, in time that does not tell how near a guess is."""
         wanted = self._digest(token)
