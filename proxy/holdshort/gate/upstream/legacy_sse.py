@@ -20,8 +20,9 @@ from holdshort.gate.upstream.link import (
     UpstreamUnreachable,
 )
 from holdshort.gate.upstream.posting import Endpoint, unexpected
+from holdshort.gate.upstream.reading import read_message
 from holdshort.gate.upstream.sse import Event, EventParser, EventTooLarge
-from holdshort.wire import Frame, MalformedMessage, read_frame
+from holdshort.wire import Frame, MalformedMessage
 
 __all__ = ["LegacySseLink"]
 
@@ -176,7 +177,7 @@ class LegacySseLink:
     def _message(self, data: bytes) -> bool:
         noise = self._get.noise
         try:
-            frame = read_frame(data, self._get.limits.message)
+            frame = read_message(data, self._get.limits.message)
         except MalformedMessage as error:
             noise.report(error.reason, data)
             unusable = UpstreamProtocol(self.label, f"sent an unusable answer: {error.reason}")

@@ -13,8 +13,9 @@ from holdshort.gate.upstream.exchanges import answered_ids
 from holdshort.gate.upstream.http_client import HttpClient, Origin, Response, header_lines
 from holdshort.gate.upstream.link import Emit, StatusFrame, UpstreamLimits, UpstreamProtocol
 from holdshort.gate.upstream.noise import Noise
+from holdshort.gate.upstream.reading import read_message
 from holdshort.gate.upstream.sse import Event, EventParser, EventTooLarge
-from holdshort.wire import Frame, Kind, MalformedMessage, RequestId, encode, read_frame
+from holdshort.wire import Frame, Kind, MalformedMessage, RequestId, encode
 
 __all__ = ["Endpoint", "Messages", "answer_of", "unexpected"]
 
@@ -143,7 +144,7 @@ class Messages:
             return None
         endpoint = self._endpoint
         try:
-            return read_frame(event.data, endpoint.limits.message)
+            return read_message(event.data, endpoint.limits.message)
         except MalformedMessage as error:
             endpoint.noise.report(error.reason, event.data)
             if any(_same(found, self._awaited) for found in answered_ids(event.data, error)):
@@ -176,7 +177,7 @@ async def answer_of(
         return None
     raw = await response.read()
     try:
-        found = read_frame(raw, endpoint.limits.message)
+        found = read_message(raw, endpoint.limits.message)
     except MalformedMessage as error:
         endpoint.noise.report(error.reason, raw)
         raise UpstreamProtocol(endpoint.label, f"sent an unusable answer: {error.reason}") from None
@@ -216,7 +217,7 @@ def _error_reply(raw: bytes, limits: UpstreamLimits) -> dict[str, Any] | None:
         if isinstance(value, dict):
             # The transport allows an error without any `id` here.
             value.setdefault("id", None)
-            frame = read_frame(encode(value), limits.message)
+            frame = read_message(encode(value), limits.message)
             return value if "error" in frame.value else None
     except (ValueError, RecursionError, MalformedMessage):
         return None

@@ -28,8 +28,9 @@ from holdshort.gate.upstream.link import (
 )
 from holdshort.gate.upstream.noise import Noise
 from holdshort.gate.upstream.process import Child
+from holdshort.gate.upstream.reading import read_message
 from holdshort.gate.upstream.stdio import cancelled
-from holdshort.wire import MCP_META_PREFIX, Frame, Kind, MalformedMessage, encode, error_reply, read_frame
+from holdshort.wire import MCP_META_PREFIX, Frame, Kind, MalformedMessage, encode, error_reply
 
 __all__ = ["SharedChild"]
 
@@ -91,7 +92,7 @@ class _Run:
             self._unusable(line, reason, answered_ids(line), whose_unknown=True)
             return False
         try:
-            frame = read_frame(line, self._limits.message)
+            frame = read_message(line, self._limits.message)
         except MalformedMessage as error:
             self._unusable(line, error.reason, answered_ids(line, error))
             return False

@@ -18,7 +18,8 @@ from holdshort.gate.upstream.link import (
 )
 from holdshort.gate.upstream.noise import Noise
 from holdshort.gate.upstream.process import Child
-from holdshort.wire import Frame, MalformedMessage, encode, read_frame
+from holdshort.gate.upstream.reading import read_message
+from holdshort.wire import Frame, MalformedMessage, encode
 
 __all__ = ["StdioLink", "cancelled", "line_of"]
 
@@ -96,7 +97,7 @@ class StdioLink:
         if not line or line == b"\r":
             return False
         try:
-            frame = read_frame(line, self._limits.message)
+            frame = read_message(line, self._limits.message)
         except MalformedMessage as error:
             self._malformed(line, error)
             return False
