@@ -20,7 +20,7 @@ from holdshort.store.faults import arm
 from holdshort.store.folder import DATABASE
 from holdshort.store.watch import POLL_SECONDS
 from interruption.samples import parked
-from store.places import SQLitePlace, approval, row, until
+from store.places import SQLitePlace, approval, claim, row, until
 
 PATIENCE = 20
 
@@ -119,6 +119,10 @@ def _forge_state(db: apsw.Connection) -> None:
     db.execute("UPDATE interruption SET state = 'pending'")
 
 
+def _forge_arguments(db: apsw.Connection) -> None:
+    db.execute("UPDATE interruption SET body = json_set(body, '$.arguments.to', 'eve')")
+
+
 @pytest.mark.parametrize(
     ("tamper", "first_bad"),
     [
@@ -130,6 +134,7 @@ def _forge_state(db: apsw.Connection) -> None:
         (_rewrite_from_two, 5),
         (_refile, 3),
         (_forge_state, 5),
+        (_forge_arguments, 5),
     ],
 )
 async def test_a_log_that_is_not_as_it_was_written_is_found(
@@ -147,6 +152,19 @@ async def test_a_log_that_is_not_as_it_was_written_is_found(
         verified = await store.verify()
     assert not verified.ok
     assert verified.first_bad == first_bad
+
+
+async def test_arguments_that_were_exchanged_after_approval_are_not_run(place: SQLitePlace) -> None:
+    await filled(place)
+    db = raw(place)
+    _forge_arguments(db)
+    db.close()
+
+    async with place.open() as store:
+        call = await store.get("i-1")
+        with pytest.raises(StateError, match="not those that were decided on"):
+            await store.apply(call.id, claim(call))
+        assert (await store.get("i-1")).state is State.APPROVED
 
 
 async def test_the_database_itself_refuses_to_change_the_log(place: SQLitePlace) -> None:

@@ -4,19 +4,24 @@ Synchronous on purpose: the store calls it on its writer thread or in a worker, 
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import apsw
 
+from holdshort.interruption import fingerprint
 from holdshort.store.chain import GENESIS, BrokenLink, body_of, links, seal
 from holdshort.store.connection import translated
 from holdshort.store.contract import ANY_ROW, LogEntry, LogFilter, NewEntry, Verification
 from holdshort.store.faults import fault
+from holdshort.store.rows import from_text
 
 __all__ = ["append", "count", "head", "note_checkpoint", "read", "verify"]
 
 _PAGE: Final = 500
+
+_Stand = tuple[str, int, str]
+"""State, revision and fingerprint."""
 
 
 def append(connection: apsw.Connection, entry: NewEntry) -> int:
@@ -83,7 +88,7 @@ def verify(connection: apsw.Connection) -> Verification:
 def _verified(connection: apsw.Connection) -> Verification:
     rows, last = 0, GENESIS
     noted = connection.execute("SELECT sequence, hash FROM checkpoint").fetchone()
-    stands: dict[str, tuple[str, int]] = {}
+    stands: dict[str, _Stand] = {}
     try:
         for entry in links(_all(connection)):
             rows, last = rows + 1, bytes.fromhex(entry.hash)
@@ -91,18 +96,27 @@ def _verified(connection: apsw.Connection) -> Verification:
                 raise BrokenLink(entry.sequence, f"row {entry.sequence} is not the one the checkpoint speaks of")
             detail = entry.fields.get("detail") or {}
             if "revision" in detail and "interruption" in entry.fields:
-                stands[entry.fields["interruption"]] = (detail["state"], detail["revision"])
+                told = (detail["state"], detail["revision"], entry.fields["fingerprint"])
+                stands[entry.fields["interruption"]] = told
         if noted is not None and noted[0] > rows:
             raise BrokenLink(rows + 1, f"the log ends at row {rows}; the checkpoint has seen row {noted[0]}")
-        for name, state, revision in connection.execute("SELECT id, state, revision FROM interruption"):
-            if stands.get(str(name)) != (state, revision):
-                raise BrokenLink(
-                    rows, f"interruption `{name}` is `{state}` at revision {revision}; the log knows otherwise"
-                )
+        _check_stands(connection, stands, rows)
         _check_columns(connection)
     except BrokenLink as broken:
         return Verification(rows=rows, problem=broken.problem, first_bad=broken.sequence)
     return Verification(rows=rows, head=last.hex())
+
+
+def _check_stands(connection: apsw.Connection, stands: Mapping[str, _Stand], rows: int) -> None:
+    """The log must have said what each interruption is now, down to the arguments that its fingerprint is of."""
+    for name, state, revision, body in connection.execute("SELECT id, state, revision, body FROM interruption"):
+        kept = from_text(str(body))
+        now = (kept.state.value, kept.revision, kept.fingerprint)
+        if now[:2] != (state, revision) or stands.get(str(name)) != now:
+            told = f"interruption `{name}` is `{state}` at revision {revision}; the log does not say so"
+            raise BrokenLink(rows, told)
+        if kept.purged_at is None and fingerprint(kept.server, kept.tool, kept.arguments) != kept.fingerprint:
+            raise BrokenLink(rows, f"the arguments kept for interruption `{name}` are not those of its fingerprint")
 
 
 def _check_columns(connection: apsw.Connection) -> None:

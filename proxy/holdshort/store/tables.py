@@ -28,6 +28,7 @@ from holdshort.interruption import (
     Respond,
     State,
     advance,
+    fingerprint,
     is_due,
 )
 from holdshort.store.connection import DatabaseError
@@ -121,6 +122,12 @@ def apply(connection: apsw.Connection, interruption_id: str, event: Event, owner
         # A clock that was set back must not bring a deadline back.
         event = replace(event, at=event.at + timedelta(microseconds=int(row[1]) - microseconds(event.at)))
     if isinstance(event, Claim):
+        if fingerprint(before.server, before.tool, before.arguments) != before.fingerprint:
+            # The last look at what is about to be sent: a row that was tampered with, or rotted, is not run.
+            raise DatabaseError(
+                f"the arguments kept for interruption `{before.id}` are not those that were decided on",
+                "run `holdshort log verify`",
+            )
         event = replace(event, owner=owner, token=_next_token(connection))
     try:
         after = advance(before, event)
