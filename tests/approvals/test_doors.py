@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,19 @@ from starlette.routing import Route
 
 from approvals.site import ANA, BOT, Site, bearer, serving_site
 from holdshort.approvals.app import make_app, route_table
+from holdshort.approvals.deps import ApprovalLimits
 from holdshort.approvals.doors import CONTENT_SECURITY_POLICY, Authority, parse_authority
+from holdshort.approvals.pace import Pace
 from holdshort.approvals.stream import EventStreams
 from holdshort.interruption import State
+
+
+@pytest.fixture(scope="module")
+async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Site]:
+    """One site for the module: nothing here depends on what is parked."""
+    limits = ApprovalLimits(logins=Pace(1000, 1000))
+    async with serving_site(tmp_path_factory.mktemp("state"), limits=limits) as running:
+        yield running
 
 
 async def raw(site: Site, *lines: str, path: str = "/healthz", method: str = "GET") -> tuple[int, str]:
@@ -239,8 +250,6 @@ async def test_every_answer_is_inert(site: Site) -> None:
 
 
 async def test_a_body_that_never_comes_is_cut_off(tmp_path: Path) -> None:
-    from holdshort.approvals.deps import ApprovalLimits
-
     async with serving_site(tmp_path, limits=ApprovalLimits(body_seconds=0.2)) as site:
         lines = (
             f"Host: 127.0.0.1:{site.port}",

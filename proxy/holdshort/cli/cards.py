@@ -75,7 +75,7 @@ def table(records: Sequence[Mapping[str, Any]], now: datetime) -> Any:
 
     found = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("id", "state", "tool", "server", "agent", "left"):
-        found.add_column(title, overflow="fold", no_wrap=title in ("state", "left"))
+        found.add_column(title, overflow="fold", no_wrap=title in ("id", "state", "left"))
     for record in records:
         pending = record["state"] == "pending"
         cells = [
