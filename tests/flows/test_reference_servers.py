@@ -41,7 +41,6 @@ LAYER: Mapping[str, Any] = {
                 "*__echo",
                 "*__read_*",
                 "*__list_*",
-                "*__get_*",
                 "*__git_status",
                 "*__git_log",
                 "*__convert_time",

@@ -12,11 +12,14 @@ from flows.world import World
 from kit.clients import CLIENTS, Agent
 from kit.proxy import Record
 
-pytestmark = [
-    pytest.mark.timeout(90),
-    pytest.mark.parametrize("how", ["http", "stdio"], scope="session"),
-    pytest.mark.parametrize("client", CLIENTS, scope="session"),
-]
+pytestmark = [pytest.mark.timeout(90), pytest.mark.parametrize("how", ["http", "stdio"], scope="session")]
+every_client = pytest.mark.parametrize("client", CLIENTS, scope="session")
+every_client_that_comes_back = pytest.mark.parametrize(
+    # One with a task handle does not: it looks after its task until it ends.
+    "client",
+    [name for name, kind in CLIENTS.items() if kind.manner != "tasks"],
+    scope="session",
+)
 
 
 @pytest.fixture
@@ -30,6 +33,7 @@ def name(request: pytest.FixtureRequest) -> str:
     return str(request.node.name)
 
 
+@every_client
 async def test_an_allowed_call_runs_at_once(agent: Agent, world: World, name: str) -> None:
     answer = await agent.call("read_thing", {"name": name})
 
@@ -39,6 +43,7 @@ async def test_an_allowed_call_runs_at_once(agent: Agent, world: World, name: st
     assert world.spy.executed("read_thing", {"name": name}) == 1
 
 
+@every_client
 async def test_a_hidden_tool_is_not_there(agent: Agent, world: World, name: str) -> None:
     """Not listed, not callable, and not to be told from a tool that never was."""
     listed = await agent.tools()
@@ -54,6 +59,7 @@ async def test_a_hidden_tool_is_not_there(agent: Agent, world: World, name: str)
     assert world.spy.executed("crash") == 0
 
 
+@every_client
 async def test_a_denied_call_is_refused_with_a_reason(agent: Agent, world: World, name: str) -> None:
     answer = await agent.call("destroy_thing", {"name": name})
 
@@ -63,6 +69,7 @@ async def test_a_denied_call_is_refused_with_a_reason(agent: Agent, world: World
     assert world.spy.executed("destroy_thing") == 0
 
 
+@every_client
 async def test_an_approved_call_runs_once(agent: Agent, world: World, name: str) -> None:
     """Decided while the client waits, or comes back: the client's own way, the result is the tool's."""
     call = agent.call_until_settled("write_thing", {"name": name})
@@ -75,6 +82,7 @@ async def test_an_approved_call_runs_once(agent: Agent, world: World, name: str)
         assert answer.state == "executed"
 
 
+@every_client_that_comes_back
 async def test_nothing_is_sent_before_the_approval(agent: Agent, world: World, name: str) -> None:
     """The pending answer names the interruption; the same call later joins it, runs, and runs once."""
     waiting = await agent.call("write_thing", {"name": name})
@@ -95,6 +103,7 @@ async def test_nothing_is_sent_before_the_approval(agent: Agent, world: World, n
     assert len(await _about(world, name)) == 1, "one interruption, however often the call is repeated"
 
 
+@every_client
 async def test_a_rejected_call_never_runs_and_says_why(agent: Agent, world: World, name: str) -> None:
     async def reject(record: Record) -> None:
         await world.proxy.reject(record, "not on a Friday")
@@ -107,6 +116,7 @@ async def test_a_rejected_call_never_runs_and_says_why(agent: Agent, world: Worl
     assert world.spy.executed("write_thing", {"name": name}) == 0
 
 
+@every_client
 async def test_a_call_nobody_decides_about_expires(agent: Agent, world: World, name: str) -> None:
     answer = await agent.call_until_settled("slow", {"name": name, "until": "/nowhere"})
 

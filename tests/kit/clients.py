@@ -40,6 +40,8 @@ class ClientKind:
     """A module under `flows.clients` for Python, a file there for Node."""
     requirements: tuple[str, ...] | None = None
     """For a side environment; None runs in this one."""
+    manner: str = "plain"
+    """`asked`: declares elicitation and accepts whatever it is asked. `tasks`: declares the tasks extension."""
 
     def command(self) -> list[str]:
         """How the program starts; skips the test where the machine cannot have it."""
@@ -62,10 +64,13 @@ CLIENTS: dict[str, ClientKind] = {
     for kind in (
         ClientKind("python-2.3-legacy", "legacy", "python_sdk"),
         ClientKind("python-2.3-modern", "modern", "python_sdk"),
+        ClientKind("python-2.3-asked", "modern", "python_sdk", manner="asked"),
+        ClientKind("python-2.3-tasks", "modern", "python_sdk", manner="tasks"),
         ClientKind("python-1.30", "legacy", "python_sdk_1", MCP_1),
         ClientKind("typescript-1.32", "legacy", "typescript_sdk.mjs"),
         ClientKind("typescript-2.4-legacy", "legacy", "typescript_client.mjs"),
         ClientKind("typescript-2.4-modern", "modern", "typescript_client.mjs"),
+        ClientKind("typescript-2.4-asked", "modern", "typescript_client.mjs", manner="asked"),
         ClientKind("openai-agents-legacy", "legacy", "openai_agents", OPENAI_AGENTS_MCP_1),
         ClientKind("openai-agents-modern", "modern", "openai_agents", OPENAI_AGENTS),
     )
@@ -189,7 +194,7 @@ async def connected(
     env: Mapping[str, str] | None = None,
 ) -> AsyncGenerator[Agent]:
     """A client of this kind, connected to a URL or to a command over stdio."""
-    target: dict[str, Any] = {"era": kind.era}
+    target: dict[str, Any] = {"era": kind.era, "manner": kind.manner}
     if command is not None:
         # Client libraries pass little of their own environment on; what the command needs is named here.
         target |= {"command": list(command), "env": {"PATH": os.environ.get("PATH", ""), **(env or {})}}

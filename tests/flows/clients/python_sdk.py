@@ -9,10 +9,12 @@ from typing import Any
 import httpx2
 import mcp_types as types
 from mcp import Client, StdioServerParameters
+from mcp.client.context import ClientRequestContext
 from mcp.client.stdio import stdio_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPError
 
+from flows.clients.python_tasks import Tasks
 from flows.clients.repl import JSON, Session, run
 
 __all__: list[str] = []
@@ -32,6 +34,13 @@ class SdkSession:
         return result.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
+async def accept(context: ClientRequestContext, params: types.ElicitRequestParams) -> types.ElicitResult:
+    """Say yes to everything, as a careless client would: that must never be the approval."""
+    return types.ElicitResult(
+        action="accept", content={} if isinstance(params, types.ElicitRequestFormParams) else None
+    )
+
+
 @asynccontextmanager
 async def connect(target: JSON) -> AsyncGenerator[Session]:
     async with AsyncExitStack() as stack:
@@ -42,10 +51,15 @@ async def connect(target: JSON) -> AsyncGenerator[Session]:
         else:
             http = httpx2.AsyncClient(headers=target.get("headers"), timeout=httpx2.Timeout(30, read=None))
             transport = streamable_http_client(target["url"], http_client=await stack.enter_async_context(http))
-        mode = "legacy" if target["era"] == "legacy" else "2026-07-28"
-        # It names itself so that a proxy cannot take it for a client whose patience it knows.
-        info = types.Implementation(name="holdshort-flow", version="1")
-        yield SdkSession(await stack.enter_async_context(Client(transport, mode=mode, client_info=info)))
+        client = Client(
+            transport,
+            mode="legacy" if target["era"] == "legacy" else "2026-07-28",
+            # It names itself so that a proxy cannot take it for a client whose patience it knows.
+            client_info=types.Implementation(name="holdshort-flow", version="1"),
+            elicitation_callback=accept if target["manner"] == "asked" else None,
+            extensions=[Tasks()] if target["manner"] == "tasks" else None,
+        )
+        yield SdkSession(await stack.enter_async_context(client))
 
 
 def error_of(problem: Exception) -> JSON | None:

@@ -1,7 +1,8 @@
 """What every Python client program does: take an order, do it, print one JSON line; until stdin ends.
 
-The first line of stdin says where to connect: {"url", "headers"} or {"command", "env"}, and {"era"}. Each line after
-it is an order: {"list": true} or {"call": name, "arguments": {...}}. Runs under any environment that has anyio.
+The first line of stdin says where to connect: {"url", "headers"} or {"command", "env"}, with the {"era"} and the
+{"manner"} of `kit.clients`. Each line after it is an order: {"list": true} or {"call": name, "arguments": {...}}. Runs
+under any environment that has anyio.
 """
 
 from __future__ import annotations
