@@ -98,7 +98,6 @@ class Executions:
                 policy_digest=record.policy_digest,
             ),
         )
-        fault("intent.after_commit")
         if claimed.claim is None:
             raise StateError(f"interruption `{record.id}` is running without a claim; restart the proxy")
         run = Run(claimed, claimed.claim.token)
@@ -192,7 +191,6 @@ class Executions:
         with anyio.CancelScope(shield=True):
             try:
                 run.record = await self._store.apply(run.record.id, event)
-                fault("outcome.after_commit")
             except InterruptionError as error:
                 # Somebody settled it first (an operator, or the recovery of another process): theirs stands.
                 run.record = error.interruption

@@ -32,12 +32,10 @@ from holdshort.interruption import (
     State,
     Supersede,
     Withdraw,
-    definition_digest,
     fingerprint,
 )
 from holdshort.policy import Action, Call, Policy, Verdict
 from holdshort.store import InterruptionNotFound, QuotaExceeded, Store
-from holdshort.store.faults import fault
 from holdshort.wire import Frame, result_reply
 
 __all__ = ["MAX_LEGS", "OPEN_STATES", "Parking", "ParkingDesk", "without_review"]
@@ -85,11 +83,9 @@ class Parking:
                 # What the leg stands for has ended while the client was away, and is told, not asked again.
                 record = await self._store.get(leg.interruption)
             if record is None:
-                fault("park.before_commit")
                 record = await self._store.park(
                     await self._new(exchange, definition, verdict, arguments, mark), holder=holder
                 )
-                fault("park.after_commit")
         except (BrokenSeal, InterruptionNotFound) as error:
             return Reply(Frame(answers.invalid_params(exchange.id, str(error))))
         except QuotaExceeded as error:
@@ -237,7 +233,7 @@ class Parking:
             fingerprint=mark,
             requested_fingerprint=mark,
             definition=dict(definition.raw),
-            definition_digest=definition_digest(dict(definition.raw)),
+            definition_digest=definition.digest,
             policy_digest=self._desk.policy().digest,
             requested_by=Requester(
                 agent=exchange.caller.agent,

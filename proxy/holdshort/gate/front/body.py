@@ -24,6 +24,8 @@ async def refuse(send: Send, refusal: Refusal) -> None:
 
 def check_content_type(headers: Mapping[bytes, bytes]) -> Refusal | None:
     """Refuse anything but JSON in UTF-8, which no web form can send."""
+    if headers.get(b"content-type") == b"application/json":
+        return None
     kind, _, parameters = headers.get(b"content-type", b"").lower().partition(b";")
     if kind.strip() != b"application/json" or parameters.strip() not in (b"", b"charset=utf-8", b'charset="utf-8"'):
         return Refusal(415, "send `content-type: application/json` in UTF-8")
