@@ -36,7 +36,7 @@ class Notes:
     def debug(self, event: str, /, **facts: Any) -> None:
         self.entries.append((event, facts))
 
-    info = warning = debug
+    info = warning = error = debug
 
     def of(self, event: str) -> list[dict[str, Any]]:
         return [facts for name, facts in self.entries if name == event]

@@ -32,6 +32,7 @@ _LONG_SECONDS: Final = 10.0
 _TRUSTED_RETRIES: Final = 5
 _GET_NOT_OFFERED: Final = frozenset({400, 404, 405, 406, 501})
 _CLOSE_SECONDS: Final = 2.0
+_STREAM_SECONDS: Final = 0.5
 
 
 class LegacyHttpLink:
@@ -51,6 +52,7 @@ class LegacyHttpLink:
         self._session: str | None = None
         self._session_headers = b""
         self._listening = False
+        self._answered = anyio.Event()
 
     async def request(self, frame: Frame, emit: Emit, *, headers: Mapping[str, str] = NO_HEADERS) -> Frame:
         """Run one exchange; see `Link.request`."""
@@ -107,6 +109,9 @@ class LegacyHttpLink:
         if frame.value.get("method") == "notifications/initialized" and not self._listening:
             self._listening = True
             self._tasks.start_soon(self._listen)
+            # A server drops what it has to say on a stream that is not there yet; so the first call waits a little.
+            with anyio.move_on_after(_STREAM_SECONDS):
+                await self._answered.wait()
 
     async def close(self) -> None:
         """End the session; the server is told, but not waited for long."""
@@ -195,6 +200,7 @@ class LegacyHttpLink:
             since = anyio.current_time()
             try:
                 response = await self._endpoint.listen(self._since(last_id))
+                self._answered.set()
                 try:
                     if not self._streams(response):
                         return
@@ -209,6 +215,7 @@ class LegacyHttpLink:
                     last_id = parser.last_id or last_id
             except (UpstreamLost, UpstreamProtocol, UpstreamTimeout, UpstreamUnreachable) as error:
                 self._log.debug("upstream.stream_ended", server=self.label, why=error.reason)
+            self._answered.set()
             if anyio.current_time() - since > _LONG_SECONDS:
                 # Something on the way closes quiet streams: no failure of the server.
                 backoff.reset()
