@@ -5,15 +5,14 @@ next. A parked call is answered with `isError: true`, because clients check a re
 tool's output schema, and a waiting call has no output.
 """
 
-import json
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from holdshort.gate.meta import INTERRUPTION_KEY
 from holdshort.gate.methods import Era
 from holdshort.interruption import Interruption, State
 from holdshort.policy import Verdict
-from holdshort.wire import RequestId, error_reply, result_reply
+from holdshort.wire import RequestId, encode, error_reply, result_reply
 
 __all__ = [
     "INTERNAL_ERROR",
@@ -22,6 +21,7 @@ __all__ = [
     "METHOD_NOT_FOUND",
     "UPSTREAM_ERROR",
     "denied",
+    "failed_inside",
     "interruption_meta",
     "invalid_params",
     "no_record",
@@ -57,6 +57,11 @@ def unknown_method(request_id: RequestId, method: str) -> dict[str, Any]:
 def invalid_params(request_id: RequestId, reason: str) -> dict[str, Any]:
     """The request itself is wrong."""
     return error_reply(request_id, INVALID_PARAMS, reason)
+
+
+def failed_inside(request_id: RequestId) -> dict[str, Any]:
+    """A fault of ours; what it is belongs in our log, not in an answer."""
+    return error_reply(request_id, INTERNAL_ERROR, "The proxy failed inside; its log says where")
 
 
 def upstream_failed(request_id: RequestId, reason: str) -> dict[str, Any]:
@@ -98,12 +103,23 @@ def no_record(request_id: RequestId, era: Era) -> dict[str, Any]:
 
 
 def waiting(request_id: RequestId, record: Interruption, era: Era) -> dict[str, Any]:
-    """The hold is over and nobody has decided yet."""
+    """The client's patience is over, the call is not."""
     return _tool_result(request_id, pending_text(record), era, record)
 
 
 def pending_text(record: Interruption) -> str:
-    """The pending answer's text."""
+    """The text about a call that has not ended, by where it stands."""
+    if record.state is State.EXECUTING:
+        return (
+            f"RUNNING: the call of `{record.tool}` is approved and was sent to `{record.server}` (interruption "
+            f"{record.id}); its answer has not come yet. To get the result, repeat exactly this call later, with the "
+            "same arguments: it joins this one and does not run twice."
+        )
+    if record.state is State.APPROVED:
+        return (
+            f"NOT EXECUTED YET: this call of `{record.tool}` is approved (interruption {record.id}) and has not been "
+            "sent. Repeat exactly this call, with the same arguments: it runs once, without asking again."
+        )
     review = f" An approver can decide at {record.review_url} ." if record.review_url else ""
     return (
         f"NOT EXECUTED YET: `{record.tool}` needs a person's approval and is waiting for it (interruption "
@@ -149,8 +165,13 @@ def settled(request_id: RequestId, record: Interruption, era: Era) -> dict[str, 
     if record.state is State.EXECUTED and outcome is not None:
         if outcome.error is not None:
             return {"jsonrpc": "2.0", "id": request_id, "error": outcome.error}
-        result = dict(outcome.result or {})
-        if record.arguments != record.requested_arguments:
+        if outcome.result is None:
+            return _tool_result(request_id, _ran_unseen_text(record), era, record)
+        result = dict(outcome.result)
+        if era is Era.MODERN:
+            # It may have been asked for, and answered, in the other era.
+            result.setdefault("resultType", "complete")
+        if record.fingerprint != record.requested_fingerprint:
             result["content"] = [_text(_edited_text(record)), *_content(result)]
         result["_meta"] = {**_mapping(result.get("_meta")), INTERRUPTION_KEY: interruption_meta(record)}
         return result_reply(request_id, result)
@@ -220,7 +241,7 @@ def _answered(request_id: RequestId, record: Interruption, era: Era) -> dict[str
     by = next((vote.by for vote in record.decisions if vote.decision == "respond"), "an approver")
     note = f"ANSWERED BY A PERSON: `{record.tool}` was not executed; {by} answered in its place:"
     answer = record.answer
-    content = answer if isinstance(answer, list) else [_text(answer if isinstance(answer, str) else json.dumps(answer))]
+    content = answer if _is_content(answer) else [_text(answer if isinstance(answer, str) else _json(answer))]
     result: dict[str, Any] = {"content": [_text(note), *content]}
     if record.definition is not None and "outputSchema" in record.definition:
         # Clients check a result that is no error against that schema, and a person's words do not fit it.
@@ -230,8 +251,16 @@ def _answered(request_id: RequestId, record: Interruption, era: Era) -> dict[str
 
 def _edited_text(record: Interruption) -> str:
     by = next((vote.by for vote in reversed(record.decisions) if vote.decision == "edit"), "an approver")
-    ran = json.dumps(record.arguments, ensure_ascii=False)
+    ran = _json(record.arguments)
     return f"EDITED BEFORE IT RAN: {by} changed the arguments of this call. It ran with these instead: {ran}"
+
+
+def _ran_unseen_text(record: Interruption) -> str:
+    note = f": {record.outcome.note}" if record.outcome is not None and record.outcome.note else ""
+    return (
+        f"EXECUTED, RESULT NOT AVAILABLE: the approved call of `{record.tool}` has run{note}. Its result was not seen "
+        "or is no longer kept. Do NOT repeat it; check the state of things with a read-only tool if you need to."
+    )
 
 
 def _reason(record: Interruption) -> str:
@@ -252,6 +281,15 @@ def _with_meta(result: dict[str, Any], era: Era, record: Interruption | None) ->
     if record is not None:
         result["_meta"] = {INTERRUPTION_KEY: interruption_meta(record)}
     return result
+
+
+def _is_content(answer: object) -> TypeGuard[list[dict[str, Any]]]:
+    """Whether it is a list of content blocks, which goes to the client as it is."""
+    return isinstance(answer, list) and all(isinstance(part, dict) and "type" in part for part in answer)
+
+
+def _json(value: object) -> str:
+    return encode(value).decode()
 
 
 def _content(result: Mapping[str, Any]) -> list[Any]:

@@ -19,15 +19,23 @@ from holdshort.gate.methods import MODERN_VERSIONS, Era
 from holdshort.gate.upstream import Link, UpstreamProtocol, UpstreamTimeout
 from holdshort.interruption import definition_digest
 from holdshort.policy import Caller, Policy, ToolFacts
-from holdshort.wire import MCP_META_PREFIX, Frame, decode, encode
+from holdshort.wire import MCP_META_PREFIX, Frame, Limits, MalformedMessage, decode, encode
 
-__all__ = ["MAX_TOOLS", "Catalog", "Definition", "envelope"]
+__all__ = ["FRESH_SECONDS", "MAX_TOOLS", "RECENT_SECONDS", "Catalog", "Definition", "envelope"]
 
 MAX_TOOLS: Final = 1_000
 """Tools kept of one server; more than a model could choose from, and a bound on what a hostile server costs."""
 
+FRESH_SECONDS: Final = 30.0
+"""How long a tool list is believed: not every server tells that it changed, and what it declares decides."""
+
+RECENT_SECONDS = 1.0
+"""A list read this recently is not read again for a name it does not have: a flood of wrong names reads no flood of
+lists."""
+
 _MAX_PAGES: Final = 100
 _LIST_SECONDS: Final = 30
+_LIST_LIMITS: Final = Limits(max_bytes=16 * 1024 * 1024, max_string_bytes=16 * 1024 * 1024)
 _LONG_INTEGER = re.compile(rb"\d{19}")
 _HINTS: Final = {
     "read_only": ("readOnlyHint", False),
@@ -44,6 +52,8 @@ class Definition:
 
     raw: Mapping[str, Any]
     facts: ToolFacts
+    server_identity: str = ""
+    """Digest of the server's own command or URL: the same words from another server are another tool."""
 
     @property
     def name(self) -> str:
@@ -52,8 +62,8 @@ class Definition:
 
     @cached_property
     def digest(self) -> str:
-        """What an approval is bound to: changes when anything the server says of the tool changes."""
-        return definition_digest(dict(self.raw))
+        """What an approval is bound to: changes when anything the server says of the tool changes, or the server."""
+        return definition_digest({"definition": dict(self.raw), "server": self.server_identity})
 
     @cached_property
     def has_header_parameters(self) -> bool:
@@ -73,9 +83,12 @@ def envelope(capabilities: Mapping[str, Any] | None = None) -> dict[str, Any]:
 class Catalog:
     """The tools of one link, learnt from the lists the client asks for, or asked for by ourselves when needed."""
 
-    def __init__(self, server: str, *, trust_annotations: bool, fresh_seconds: float | None = None) -> None:
+    def __init__(
+        self, server: str, *, trust_annotations: bool, identity: str = "", fresh_seconds: float = FRESH_SECONDS
+    ) -> None:
         self.server = server
         self._trust = trust_annotations
+        self._identity = identity
         self._fresh_seconds = fresh_seconds
         self._definitions: dict[str, Definition] = {}
         self._complete = False
@@ -85,30 +98,27 @@ class Catalog:
 
     def find(self, name: str) -> Definition | None:
         """Return the tool if it is known and the list is current; ask `ensure` otherwise."""
-        if self._fresh_seconds is not None and anyio.current_time() - self._read_at > self._fresh_seconds:
+        if not self._complete or anyio.current_time() - self._read_at > self._fresh_seconds:
             return None
-        return self._definitions.get(name) if self._complete else None
+        return self._definitions.get(name)
 
     def invalidate(self) -> None:
         """The server said its list changed: read it again before the next judgement."""
         self._complete = False
 
     async def ensure(self, name: str, link: Link, peer: Peer) -> Definition | None:
-        """Return the tool, reading the server's list if that is needed to know; None when it is not listed.
+        """Return the tool, reading the server's list unless that was just done; None when it is not listed.
+
+        The same is done for a tool that is hidden from the caller as for one that does not exist, so that the time
+        it takes tells nobody which it was.
 
         Raises:
             UpstreamError: the list could not be read, so nothing can be said of the tool.
         """
-        found = self.find(name)
-        if found is not None:
-            return found
         async with self._lock:
-            found = self.find(name)
-            # A name that a list read within this second does not have: a flood of wrong names reads no flood of lists.
-            if found is not None or (self._complete and anyio.current_time() - self._read_at < 1.0):
-                return found
-            await self._read(link, peer)
-        return self._definitions.get(name)
+            if not self._complete or anyio.current_time() - self._read_at >= RECENT_SECONDS:
+                await self._read(link, peer)
+            return self._definitions.get(name)
 
     async def refresh(self, link: Link, peer: Peer) -> None:
         """Read the whole list anew; what a person approved is compared with what the server says now.
@@ -137,7 +147,7 @@ class Catalog:
                 if reply.value["error"]["code"] == -32601:
                     break  # a server without tools
                 raise UpstreamProtocol(self.server, f"would not list its tools: {reply.value['error']['message']}")
-            result = _read_result(reply)
+            result = self._read_result(reply)
             for definition in self._define(result.get("tools")):
                 found[definition.name] = definition
             next_cursor = result.get("nextCursor")
@@ -153,7 +163,8 @@ class Catalog:
         for raw in tools if isinstance(tools, list) else ():
             if isinstance(raw, dict) and isinstance(raw.get("name"), str):
                 known = self._definitions.get(raw["name"])
-                yield known if known is not None and known.raw == raw else Definition(raw, self.facts_of(raw))
+                same = known is not None and known.raw == raw
+                yield known if known is not None and same else Definition(raw, self.facts_of(raw), self._identity)
 
     def facts_of(self, raw: Mapping[str, Any]) -> ToolFacts:
         """Return what policy may know of a tool so defined; hints count only where this server is trusted."""
@@ -173,6 +184,9 @@ class Catalog:
 
         Order, cursor and every unknown field stay; the page is remembered, so the call that follows needs no list of
         our own. `rename` is put before every name (`server__`).
+
+        Raises:
+            UpstreamProtocol: it cannot be read in one way only.
         """
         if "result" not in reply.value:
             return reply
@@ -188,7 +202,7 @@ class Catalog:
         return filtered
 
     def _filter(self, reply: Frame, policy: Policy, caller: Caller, *, first_page: bool, rename: str) -> Frame:
-        result = _read_result(reply)
+        result = self._read_result(reply)
         definitions = list(self._define(result.get("tools")))
         self._remember(definitions, first_page=first_page, last_page=not isinstance(result.get("nextCursor"), str))
         kept = [
@@ -206,13 +220,24 @@ class Catalog:
         return Frame({**reply.value, "result": changed}, encode({**reply.value, "result": changed}), reply.kind)
 
     def _remember(self, definitions: list[Definition], *, first_page: bool, last_page: bool) -> None:
+        self._last = None
         if first_page:
             self._complete = last_page
             self._definitions = {definition.name: definition for definition in definitions[:MAX_TOOLS]}
             self._read_at = anyio.current_time()
         else:
             # Later pages only add; the list counts as complete once we have read it whole ourselves.
-            self._definitions |= {definition.name: definition for definition in definitions[:MAX_TOOLS]}
+            room = max(0, MAX_TOOLS - len(self._definitions))
+            self._definitions |= {definition.name: definition for definition in definitions[:room]}
+
+    def _read_result(self, reply: Frame) -> dict[str, Any]:
+        """The result of a list, every digit kept: a schema's bounds are part of what is approved."""
+        try:
+            value = decode(reply.raw, _LIST_LIMITS) if _LONG_INTEGER.search(reply.raw) else orjson.loads(reply.raw)
+        except MalformedMessage as error:
+            raise UpstreamProtocol(self.server, f"sent a list of tools that cannot be used: {error.reason}") from None
+        found: dict[str, Any] = value["result"]
+        return found
 
 
 _Result = tuple[dict[str, Any], bytes]
@@ -239,13 +264,6 @@ def _with_result(reply: Frame, result: _Result | None) -> Frame:
     value, raw = result
     whole = b'{"jsonrpc":"2.0","id":%b,"result":%b}' % (encode(reply.value["id"]), raw)
     return Frame({**reply.value, "result": value}, whole, reply.kind)
-
-
-def _read_result(reply: Frame) -> dict[str, Any]:
-    """The result of a list, every digit kept: a schema's bounds are part of what is approved."""
-    value = decode(reply.raw) if _LONG_INTEGER.search(reply.raw) else orjson.loads(reply.raw)
-    found: dict[str, Any] = value["result"]
-    return found
 
 
 async def _ignore(_: Frame) -> None:

@@ -4,7 +4,9 @@ The run belongs to the gate, not to the client's connection: a client that hangs
 an unknown one, and finds the stored result when it asks again.
 """
 
+import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
@@ -18,7 +20,7 @@ from holdshort.gate.exchange import Exchange
 from holdshort.gate.headers import parameter_headers
 from holdshort.gate.meta import without_our_keys, without_our_keys_in
 from holdshort.gate.methods import Era
-from holdshort.gate.upstream import Link, UpstreamError
+from holdshort.gate.upstream import Link, Log, UpstreamError
 from holdshort.interruption import (
     Claim,
     Finish,
@@ -42,7 +44,8 @@ CANCEL_GRACE_SECONDS: Final = 5.0
 INPUT_SECONDS: Final = 600.0
 """How long a client may take to bring the input that a running call's server asked for."""
 
-_RESULT_LIMITS: Final = Limits(max_bytes=16 * 1024 * 1024, max_string_bytes=16 * 1024 * 1024)
+_RESULT_LIMITS: Final = Limits(max_bytes=sys.maxsize, max_depth=512, max_keys=sys.maxsize, max_string_bytes=sys.maxsize)
+"""The link has held it to its limits; a result that is too much for us now would be one that ran and nobody saw."""
 
 
 @dataclass(slots=True)
@@ -57,6 +60,10 @@ class Run:
     patience: float = 0.0
     """Seconds of silence before the call counts as lost."""
     cancelled: bool = False
+    link: Link | None = None
+    upstream_id: str = ""
+    """The request's id at the server: ours, because whoever asks for the result may use the first one's again."""
+    legs: int = 0
     wants_input: Mapping[str, Any] | None = None
     """The upstream's `input_required` result, while the call waits for the client to bring input."""
 
@@ -64,7 +71,10 @@ class Run:
 class Executions:
     """Every call this process is running or has just run."""
 
-    def __init__(self, store: Store, clock: Callable[[], datetime], timeout_of: Callable[[str], float]) -> None:
+    def __init__(
+        self, store: Store, clock: Callable[[], datetime], timeout_of: Callable[[str], float], log: Log
+    ) -> None:
+        self._log = log
         self._store = store
         self._clock = clock
         self._timeout_of = timeout_of
@@ -118,13 +128,24 @@ class Executions:
             params["requestState"] = upstream_state
         self._launch(run, params, definition, exchange)
 
+    async def drain(self) -> None:
+        """Wait until no call of this process is running. The caller sets the deadline."""
+        while self._runs:
+            await next(iter(self._runs.values())).finished.wait()
+            await anyio.lowlevel.checkpoint()
+
     def cancel(self, interruption: str) -> None:
-        """The client cancelled a running call: its server is told, and may still answer for a moment."""
+        """The client cancelled a running call: its server is told, and may still answer where it has a way to."""
         run = self._runs.get(interruption)
-        if run is not None:
-            # Cancelling the exchange on the link sends the cancellation; what comes after counts as unknown.
-            run.cancelled = True
+        if run is None or run.cancelled or self._tasks is None:
+            return
+        run.cancelled = True
+        if run.link is not None and run.link.era == "legacy":
             run.scope.deadline = min(run.scope.deadline, anyio.current_time() + CANCEL_GRACE_SECONDS)
+            self._tasks.start_soon(_tell_cancelled, run.link, run.upstream_id)
+        else:
+            # Here giving the exchange up is the cancellation (MCP 2026-07-28, cancellation), and ends all talk of it.
+            run.scope.cancel()
 
     def _launch(self, run: Run, params: dict[str, Any], definition: Definition, exchange: Exchange) -> None:
         if self._tasks is None:
@@ -132,36 +153,54 @@ class Executions:
         self._runs[run.record.id] = run
         modern = exchange.peer.era is Era.MODERN
         headers = parameter_headers(definition, run.record.arguments) if modern else {}
-        body = {"jsonrpc": "2.0", "id": exchange.id, "method": "tools/call", "params": params}
-        self._tasks.start_soon(self._send, run, Frame(body), headers, exchange)
+        run.legs += 1
+        run.link, run.upstream_id = exchange.link, f"holdshort-{run.token}-{run.legs}"
+        body = {"jsonrpc": "2.0", "id": run.upstream_id, "method": "tools/call", "params": params}
+        self._tasks.start_soon(self._run, run, Frame(body), headers, exchange)
+
+    async def _run(self, run: Run, frame: Frame, headers: Mapping[str, str], exchange: Exchange) -> None:
+        try:
+            await self._send(run, frame, headers, exchange)
+        except anyio.get_cancelled_exc_class():
+            await self._stopped(run)
+            raise
 
     async def _send(self, run: Run, frame: Frame, headers: Mapping[str, str], exchange: Exchange) -> None:
         link: Link = exchange.link
         run.patience = self._timeout_of(run.record.server)
         run.scope.deadline = anyio.current_time() + run.patience
+        server = run.record.server
         event: Finish | NotRun | Lose
-        reply: Frame | None = None
         with run.scope:
             try:
                 fault("send.half")
                 reply = await link.request(frame, _Relay(exchange, run), headers=headers)
                 fault("reply.read")
+                event = self._judge(run, reply)
             except UpstreamError as error:
                 now = self._clock()
                 if error.sent:
                     event = Lose(at=now, token=run.token, reason=str(error))
                 else:
                     event = NotRun(at=now, token=run.token, reason=str(error))
-            else:
-                event = self._judge(run, reply)
+            except Exception as error:  # noqa: BLE001
+                # One call that trips us up must not end the others; what became of it nobody can say.
+                self._log.warning("execution.failed", server=server, error=type(error).__name__)
+                event = Lose(at=self._clock(), token=run.token, reason="the proxy failed while it ran")
         if run.scope.cancelled_caught:
-            reason = f"server `{run.record.server}` did not answer in time"
+            late = f"server `{server}` did not answer in time"
+            reason = "the client cancelled it while it ran" if run.cancelled else late
             event = Lose(at=self._clock(), token=run.token, reason=reason)
         if run.wants_input is not None:
             run.finished.set()
             await self._await_input(run)
             return
         await self._conclude(run, event)
+
+    async def _stopped(self, run: Run) -> None:
+        """We are being stopped in the middle: nobody will hear the answer, so it is unknown from now on."""
+        reason = "the proxy was stopped while the call ran"
+        await self._conclude(run, Lose(at=self._clock(), token=run.token, reason=reason))
 
     def _judge(self, run: Run, reply: Frame) -> Finish | Lose:
         now = self._clock()
@@ -218,9 +257,23 @@ class _Relay:
             run.scope.deadline = anyio.current_time() + run.patience
         if exchange.left:
             return
+        try:
+            await self._pass_on(frame)
+        except Exception:  # noqa: BLE001
+            # Trouble on the way to the client is no trouble of the call.
+            exchange.left = True
+
+    async def _pass_on(self, frame: Frame) -> None:
+        exchange = self._exchange
         if exchange.heartbeats and frame.value.get("method") == "notifications/progress":
             frame = _shifted(frame, exchange.heartbeats)
         await exchange.emit(frame)
+
+
+async def _tell_cancelled(link: Link, upstream_id: str) -> None:
+    params = {"requestId": upstream_id, "reason": "the client cancelled it"}
+    with suppress(UpstreamError):  # a server that is gone runs nothing any more
+        await link.send(Frame({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params}))
 
 
 def _shifted(frame: Frame, by: int) -> Frame:

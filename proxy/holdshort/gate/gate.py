@@ -6,9 +6,11 @@ An allowed call pays for policy (a table look-up) and one row in the decision lo
 import asyncio
 import contextlib
 import math
+import traceback
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
+from pathlib import PurePath
 from typing import Any, Final
 
 import anyio
@@ -23,7 +25,7 @@ from holdshort.gate.meta import without_our_keys, without_our_keys_in
 from holdshort.gate.methods import CLIENT_REQUESTS, Era
 from holdshort.gate.parking import OPEN_STATES, Parking, ParkingDesk, without_review
 from holdshort.gate.tasks import task_view
-from holdshort.gate.upstream import SessionGone, UpstreamError
+from holdshort.gate.upstream import Log, SessionGone, UpstreamError
 from holdshort.interruption import InterruptionError, State, Withdraw
 from holdshort.policy import Action, Call, Policy, Verdict
 from holdshort.store import EntryKind, InterruptionNotFound, NewEntry, Store
@@ -32,6 +34,7 @@ from holdshort.wire import Frame, MalformedMessage, result_reply
 __all__ = ["Gate"]
 
 _WATCH_SECONDS: Final = 0.25
+_LONGEST_NAME: Final = 200
 _TASK_METHODS: Final = frozenset({"tasks/get", "tasks/update", "tasks/cancel", "tasks/result"})
 
 
@@ -44,14 +47,16 @@ class Gate:
         *,
         timeout_seconds: float,
         timeouts: dict[str, float] | None = None,
+        log: Log,
     ) -> None:
+        self._log = log
         self._store: Store = desk.store
         self._clock: Callable[[], datetime] = desk.clock
         self._policy: Callable[[], Policy] = desk.policy
         self._timeout = timeout_seconds
         self._timeouts = timeouts or {}
         self._forwarded: set[Exchange] = set()
-        self._executions = Executions(desk.store, desk.clock, self.timeout_of)
+        self._executions = Executions(desk.store, desk.clock, self.timeout_of, log)
         self._parking = Parking(desk, self._executions)
 
     def timeout_of(self, server: str) -> float:
@@ -74,6 +79,11 @@ class Gate:
             tasks.start_soon(self._watch)
             yield self
             tasks.cancel_scope.cancel()
+
+    async def drain(self, seconds: float) -> None:
+        """Let approved calls that are running end, for a while; a call cut off in the middle ends as unknown."""
+        with anyio.move_on_after(seconds):
+            await self._executions.drain()
 
     async def _watch(self) -> None:
         """End what a server has been silent on for too long. One watch for all: a timer each would cost every call."""
@@ -101,6 +111,10 @@ class Gate:
             return Reply(Frame(answers.upstream_failed(exchange.id, str(error))))
         except StateError:
             return Reply(Frame(answers.no_record(exchange.id, exchange.peer.era)))
+        except Exception as error:  # noqa: BLE001
+            # Ours, and unforeseen. Its text may hold arguments, so it goes to nobody; its place goes to the log.
+            self._log.warning("gate.failed", server=exchange.server, error=type(error).__name__, at=_place_of(error))
+            return Reply(Frame(answers.failed_inside(exchange.id)))
 
     async def _judge(self, exchange: Exchange, catalog: Catalog) -> Reply:
         method: str = exchange.frame.value["method"]
@@ -128,10 +142,13 @@ class Gate:
             return Reply(Frame(answers.invalid_params(exchange.id, "`name` must be a string")))
         if not isinstance(arguments, dict):
             return Reply(Frame(answers.invalid_params(exchange.id, "`arguments` must be an object")))
-        definition = catalog.find(name) or await catalog.ensure(name, exchange.link, exchange.peer)
-        if definition is None:
-            return Reply(Frame(answers.unknown_tool(exchange.id, exchange.prefix + name)))
+        definition = catalog.find(name)
+        if definition is None or self._policy().hides(definition.facts, exchange.caller):
+            definition = await catalog.ensure(name, exchange.link, exchange.peer)
         now = self._clock()
+        if definition is None:
+            await self._store.record(_absent_entry(exchange, name, now))
+            return Reply(Frame(answers.unknown_tool(exchange.id, exchange.prefix + name)))
         verdict = self._policy().decide(Call(definition.facts, arguments, exchange.caller, now))
         if verdict.action is Action.ASK:
             return await self._parking.park(exchange, catalog, definition, verdict)
@@ -153,6 +170,8 @@ class Gate:
             if cleaned is not params:
                 frame = Frame({**frame.value, "params": cleaned}, kind=frame.kind)
         exchange.ends_with_client = exchange.peer.era is Era.MODERN
+        if exchange.left and (exchange.withdrawn or exchange.ends_with_client):
+            return None  # given up before a byte of it was sent
         method = frame.value["method"]
         endless = method == "subscriptions/listen"
         patience = math.inf if endless else self.timeout_of(exchange.server)
@@ -206,6 +225,23 @@ class Gate:
             record = await self._parking.run_task(exchange, catalog, record)
         frame = Frame(result_reply(exchange.id, task_view(record, self._clock())))
         return Reply(frame, None if record.state in OPEN_STATES else self._parking.receipt(record))
+
+
+def _absent_entry(exchange: Exchange, tool: str, now: datetime) -> NewEntry:
+    return NewEntry(
+        kind=EntryKind.VERDICT,
+        at=now,
+        server=exchange.server,
+        tool=tool[:_LONGEST_NAME],
+        agent=exchange.caller.agent,
+        action=Action.HIDE.value,
+        detail={"errors": ["the server lists no such tool"]},
+    )
+
+
+def _place_of(error: BaseException) -> str:
+    last = traceback.extract_tb(error.__traceback__)[-1:]
+    return f"{PurePath(last[0].filename).name}:{last[0].lineno}" if last else ""
 
 
 def _verdict_entry(exchange: Exchange, tool: str, verdict: Verdict, now: datetime) -> NewEntry:

@@ -21,9 +21,6 @@ __all__ = ["Line", "ModernLine", "SessionLine"]
 _HANDSHAKE_SECONDS: Final = 60.0
 """A first start may download the server."""
 
-MODERN_CATALOG_SECONDS: Final = 30.0
-"""How long a tool list is believed on a link where servers do not tell us that it changed."""
-
 
 class Line:
     """What the gate needs of a server for one exchange."""
@@ -44,8 +41,7 @@ class Line:
 class ModernLine(Line):
     """The shared link of a server of the stateless era; one for all clients."""
 
-    def __init__(self, upstream: Upstream, *, trust_annotations: bool) -> None:
-        catalog = Catalog(upstream.label, trust_annotations=trust_annotations, fresh_seconds=MODERN_CATALOG_SECONDS)
+    def __init__(self, upstream: Upstream, catalog: Catalog) -> None:
         super().__init__(upstream.label, catalog)
         self._upstream = upstream
 
@@ -62,10 +58,9 @@ class SessionLine(Line):
         open_link: Callable[[Emit], AbstractAsyncContextManager[Link]],
         on_frame: Callable[["SessionLine", Frame], Any],
         tasks: TaskGroup,
-        *,
-        trust_annotations: bool,
+        catalog: Catalog,
     ) -> None:
-        super().__init__(server, Catalog(server, trust_annotations=trust_annotations))
+        super().__init__(server, catalog)
         self._open_link = open_link
         self._on_frame = on_frame
         self._tasks = tasks

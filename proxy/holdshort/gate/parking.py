@@ -1,30 +1,34 @@
 """The wait ladder: a parked call is held while its client has patience, then answered so that it can be resumed.
 
 1. Hold the request open. A decision in time is invisible to any client.
-2. Then, by what the client declared: a task handle; or `input_required` legs, each held by us (where input can be given); or an error result that
-   says nothing was executed and how to go on. Repeating the same call joins the same interruption.
+2. Then, by what the client declared: a task handle; or `input_required` legs, each held by us, where input can be
+   given; or an error result that says that nothing was executed and how to go on. Repeating the same call joins the
+   same interruption.
 
 Only the record in the store has authority; whatever comes back through the agent merely names it.
 """
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import anyio
 
-from holdshort.errors import HoldshortError
+from holdshort.errors import HoldshortError, StateError
 from holdshort.gate import answers
 from holdshort.gate.catalog import Catalog, Definition
 from holdshort.gate.exchange import Exchange, Reply
 from holdshort.gate.execution import Executions, Run
 from holdshort.gate.hold import HEARTBEAT_SECONDS, HoldBudgets
 from holdshort.gate.meta import PARK_KEY
+from holdshort.gate.methods import Era
 from holdshort.gate.seal import LEG_LIFETIME, BrokenSeal, Leg, Sealer
 from holdshort.gate.tasks import task_handle
 from holdshort.gate.upstream import SessionGone, UpstreamError
 from holdshort.interruption import (
+    DEFAULT_DISPATCH_WINDOW,
     Deliver,
     Interruption,
     InterruptionError,
@@ -59,6 +63,9 @@ class ParkingDesk:
     review_url: Callable[[str], Awaitable[str | None]]
     """The page about one interruption; it may take a moment to be there."""
     acts_for: Callable[[str], str | None] = lambda agent: None
+    """The person an agent acts for, where that person may not decide about its calls."""
+    dispatch_window: timedelta = DEFAULT_DISPATCH_WINDOW
+    """How long an approval waits for the agent to come back."""
 
 
 class Parking:
@@ -99,25 +106,34 @@ class Parking:
         budget = 0.0 if now_please else self._desk.budgets.seconds(exchange.caller.client)
         exchange.ends_with_client = True
         asked: Run | None = None
-        with anyio.CancelScope() as scope:
-            exchange.scope = scope
-            if exchange.left:
-                scope.cancel()
-            try:
-                record, asked = await self._hold(exchange, catalog, record, budget)
-            except UpstreamNotReady as error:
-                await self._store.detach(record.id, holder)
-                reason = str(error.cause)
-                return Reply(Frame(answers.not_ready(exchange.id, error.record, reason, exchange.peer.era)))
-        if scope.cancelled_caught:
-            return await self._client_left(exchange, record, holder, legs)
-        if asked is not None:
-            return Reply(self._input_leg(exchange, record, asked))
-        if record.state not in OPEN_STATES:
-            frame = Frame(answers.settled(exchange.id, record, exchange.peer.era))
-            return Reply(frame, _Receipt(self._store, self._desk.clock, record.id, holder))
-        await self._store.detach(record.id, holder)
-        return Reply(self._come_back(exchange, record, legs, plain=now_please))
+        delivering = False
+        try:
+            with anyio.CancelScope() as scope:
+                exchange.scope = scope
+                if exchange.left:
+                    scope.cancel()
+                try:
+                    record, asked = await self._hold(exchange, catalog, record, budget)
+                except UpstreamNotReady as error:
+                    reason = str(error.cause)
+                    return Reply(Frame(answers.not_ready(exchange.id, error.record, reason, exchange.peer.era)))
+            if scope.cancelled_caught:
+                return await self._client_left(exchange, record, legs)
+            if asked is not None:
+                return Reply(self._input_leg(exchange, record, asked))
+            if record.state not in OPEN_STATES:
+                frame = Frame(answers.settled(exchange.id, record, exchange.peer.era))
+                delivering = True
+                return Reply(frame, _Receipt(self._store, self._desk.clock, record.id, holder))
+            return Reply(self._come_back(exchange, record, legs, plain=now_please))
+        finally:
+            if not delivering:
+                await self._let_go(record.id, holder)
+
+    async def _let_go(self, interruption: str, holder: str) -> None:
+        """The request is over without delivering: the same call may now come back for it, whatever happened here."""
+        with anyio.CancelScope(shield=True), suppress(StateError):
+            await self._store.detach(interruption, holder)
 
     async def _hold(
         self, exchange: Exchange, catalog: Catalog, record: Interruption, budget: float
@@ -130,22 +146,24 @@ class Parking:
                 continue
             run = self._executions.find(record.id)
             if run is not None:
-                # Running here: now the client waits for the tool, as it would without us, and gives up by itself.
+                # Running here: now the client waits for the tool, as it would without us, and gives up by itself. A
+                # handshake-era client may hang up and resume the stream (MCP 2025-11-25, transports), so it goes on.
+                exchange.ends_with_client = exchange.peer.era is Era.MODERN
                 await run.finished.wait()
                 if run.wants_input is not None:
                     return run.record, run
                 record = run.record
                 continue
             left = give_up - anyio.current_time()
-            if left <= 0 and record.state is State.PENDING:
+            if left <= 0:
                 break
             # An `executing` record of another process ends when that process, or the recovery after it, says so.
             changed = None
-            with anyio.move_on_after(min(HEARTBEAT_SECONDS, left) if left > 0 else HEARTBEAT_SECONDS):
+            with anyio.move_on_after(min(HEARTBEAT_SECONDS, left)):
                 changed = await self._store.wait_change(record.id, record.revision)
             if changed is not None:
                 record = changed
-            elif anyio.current_time() < give_up or record.state is State.EXECUTING:
+            elif anyio.current_time() < give_up:
                 await self._beat(exchange, record)
         return record, None
 
@@ -223,7 +241,6 @@ class Parking:
         now = self._desk.clock()
         fresh = self._desk.new_id()
         meta = exchange.meta
-        path = meta.get("holdshort/agent_path")
         return Interruption(
             id=fresh,
             server=exchange.server,
@@ -241,20 +258,23 @@ class Parking:
                 client_version=exchange.caller.client_version,
                 run_id=_word(meta.get("holdshort/run_id")),
                 call_id=_word(meta.get("holdshort/call_id")),
-                agent_path=tuple(step for step in path if isinstance(step, str)) if isinstance(path, list) else (),
+                agent_path=_path(meta.get("holdshort/agent_path")),
                 acts_for=self._desk.acts_for(exchange.caller.agent),
             ),
             because=verdict.because,
             terms=verdict.terms,
             created_at=now,
             expires_at=now + verdict.terms.expires_after,
+            dispatch_window=self._desk.dispatch_window,
             review_url=await self._desk.review_url(fresh),
         )
 
-    async def _client_left(self, exchange: Exchange, record: Interruption, holder: str, legs: int) -> Reply:
+    async def _client_left(self, exchange: Exchange, record: Interruption, legs: int) -> Reply:
         if not exchange.withdrawn:
-            await self._store.detach(record.id, holder)
             # For the replay buffer of a session whose client may yet resume the stream.
+            record = await self._store.get(record.id)
+            if record.state not in OPEN_STATES:
+                return Reply(Frame(answers.settled(exchange.id, record, exchange.peer.era)))
             return Reply(self._come_back(exchange, record, legs, plain=True))
         self._executions.cancel(record.id)
         try:
@@ -262,7 +282,6 @@ class Parking:
             await self._store.apply(record.id, event)
         except InterruptionError:
             pass  # decided or running by now; cancelling cannot undo that
-        await self._store.detach(record.id, holder)
         return Reply(None)
 
     def _come_back(self, exchange: Exchange, record: Interruption, legs: int, *, plain: bool) -> Frame:
@@ -348,7 +367,8 @@ class _Receipt:
         self._holder = holder
 
     async def __call__(self, delivered: bool) -> None:
-        with anyio.CancelScope(shield=True):
+        # The client has its answer either way; what cannot be noted now is delivered once more.
+        with anyio.CancelScope(shield=True), suppress(StateError):
             if delivered:
                 await self._store.apply(self._id, Deliver(at=self._clock()))
             else:
@@ -356,6 +376,7 @@ class _Receipt:
 
 
 _REVIEW_KEY: Final = "holdshort-review-"
+_LONGEST_PATH: Final = 32
 
 
 def _url_request(record: Interruption) -> dict[str, Any]:
@@ -363,6 +384,11 @@ def _url_request(record: Interruption) -> dict[str, Any]:
         "method": "elicitation/create",
         "params": {"mode": "url", "url": record.review_url, "message": answers.pending_text(record)},
     }
+
+
+def _path(value: object) -> tuple[str, ...]:
+    steps = value[:_LONGEST_PATH] if isinstance(value, list) else []
+    return tuple(step[:200] for step in steps if isinstance(step, str))
 
 
 def _word(value: object) -> str | None:

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from anyio.abc import TaskGroup
 
+from holdshort.gate.catalog import Catalog
 from holdshort.gate.conversation import Conversation, Endpoint, refuse
 from holdshort.gate.exchange import Emit, Exchange, Peer, Reply
 from holdshort.gate.gate import Gate
@@ -54,7 +55,7 @@ class Session(Conversation):
         open_link: OpenLink,
         tasks: TaskGroup,
         tell: Callable[[Frame], Awaitable[None]],
-        trust_annotations: Callable[[str], bool],
+        make_catalog: Callable[[str], Catalog],
     ) -> None:
         super().__init__(gate, caller, peer)
         self.endpoint = endpoint
@@ -62,7 +63,7 @@ class Session(Conversation):
         self._open_link = open_link
         self._tasks = tasks
         self._tell = tell
-        self._trust = trust_annotations
+        self._make_catalog = make_catalog
         self._lines: dict[str, SessionLine] = {}
         self._questions: dict[RequestId, tuple[SessionLine, RequestId]] = {}
         self._asked: deque[RequestId] = deque()
@@ -78,7 +79,7 @@ class Session(Conversation):
                 lambda on_frame: self._open_link(server, on_frame),
                 self._from_line,
                 self._tasks,
-                trust_annotations=self._trust(server),
+                self._make_catalog(server),
             )
             self._lines[server] = line
             if self._hello is not None and len(self.endpoint.servers) > 1:

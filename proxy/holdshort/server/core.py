@@ -62,6 +62,11 @@ class Core:
         """Whether policy may believe what this server says of its own tools."""
         return self.upstreams[server].config.trust_annotations
 
+    def make_catalog(self, server: str) -> Catalog:
+        """Return an empty catalog for a link to this server."""
+        identity = self.upstreams[server].identity
+        return Catalog(server, trust_annotations=self.trust_annotations(server), identity=identity)
+
     def open_link(self, server: str, on_frame: Emit) -> AbstractAsyncContextManager[Link]:
         """Open a link of a session's own."""
         return self.upstreams[server].open(on_frame)
@@ -188,7 +193,7 @@ async def open_core(config: Config, state_dir: Path, log: Log, *, stop_seconds: 
             acts_for=lambda agent: None,
         )
         timeouts = {server.label: server.timeout for server in config.servers if server.timeout is not None}
-        gate = Gate(desk, timeout_seconds=limits.upstream_timeout, timeouts=timeouts)
+        gate = Gate(desk, timeout_seconds=limits.upstream_timeout, timeouts=timeouts, log=log)
         core = Core(config, state_dir, store, principals, first_token, upstreams, gate, log)
         for upstream in upstreams.values():
             await stack.enter_async_context(upstream.run())

@@ -62,7 +62,10 @@ class Page:
         server = await anyio.to_thread.run_sync(_build, core)
         announce(core.state_dir, core.review_base or "")
         core.log.info("review page", url=core.review_base, login="holdshort approvals login")
-        await server.serve(sockets=[bound])
+        try:
+            await server.serve(sockets=[bound])
+        finally:
+            server.close_streams()
 
     def _take_lock(self, state_dir: Path) -> bool:
         descriptor = os.open(state_dir / "page.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -76,11 +79,12 @@ class Page:
 
 
 def _build(core: Core) -> "WebServer":
-    from holdshort.approvals import build_app
+    from holdshort.approvals import build_app, close_streams
     from holdshort.server.pages import approval_deps
     from holdshort.server.web import WebServer
 
-    return WebServer(build_app(approval_deps(core)))
+    app = build_app(approval_deps(core))
+    return WebServer(app, close_streams=lambda: close_streams(app))
 
 
 def _bind_near(configured: Listen | None, before: str | None) -> socket.socket:

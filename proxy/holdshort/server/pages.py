@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from holdshort import __version__
 from holdshort.approvals.deps import ApprovalDeps
 from holdshort.server.clock import utc_now
 from holdshort.server.core import Core
@@ -23,6 +24,8 @@ def approval_deps(core: Core) -> ApprovalDeps:
         policy=core.policy_view,
         explain=core.explain,
         servers=servers,
+        session_file=core.state_dir / "sessions.json",
+        version=__version__,
         public_url=core.config.public_url,
         allowed_hosts=core.config.allowed_hosts,
         allowed_origins=core.config.allowed_origins,

@@ -2,10 +2,10 @@
 
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import anyio
 
@@ -28,6 +28,9 @@ from holdshort.server.sockets import bind
 from holdshort.server.web import WebServer
 
 __all__ = ["Serving", "serve"]
+
+_DRAIN_SECONDS: Final = 10.0
+"""For approved calls that run when we are told to stop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,7 @@ async def serve(
         page_listen = config.approvals_listen or config.listen
         core.page_is_at(f"http://{_reachable(page_listen)}:{page_port}")
         base = f"http://{_reachable(config.listen)}:{port}"
-        wiring = _wiring(core, port)
+        wiring = make_wiring(core, port)
         deps = approval_deps(core)
         approvals = build_app(deps)
         async with HttpFront(wiring).run() as front, LegacySseFront(wiring).run() as legacy:
@@ -73,9 +76,8 @@ async def serve(
             async with anyio.create_task_group() as tasks:
                 for server, bound in zip(servers, sockets, strict=True):
                     tasks.start_soon(_run, server, bound)
-                tasks.start_soon(
-                    _stop_on_signal, servers, [lambda: close_streams(approvals), front.close, legacy.close]
-                )
+                closers = [lambda: close_streams(approvals), front.close, legacy.close]
+                tasks.start_soon(_stop_on_signal, core, servers, closers)
                 announce(state_dir, core.review_base or base)
                 if on_ready is not None:
                     on_ready(Serving(base, f"{core.review_base}/", login_link(core, deps)))
@@ -95,7 +97,8 @@ def login_link(core: Core, deps: ApprovalDeps) -> str | None:
     return deps.login_link(approver, core.review_base)[0]
 
 
-def _wiring(core: Core, port: int) -> Wiring:
+def make_wiring(core: Core, port: int) -> Wiring:
+    """Return what the fronts need, for a proxy that is reached at `port`."""
     labels = tuple(core.upstreams)
     endpoints: dict[str, Endpoint] = {"": FleetEndpoint(labels, core.probe, core.log)}
     endpoints |= {label: SingleEndpoint(label) for label in labels}
@@ -118,11 +121,10 @@ def _wiring(core: Core, port: int) -> Wiring:
         guard=Guard(core.principals, *_doors(core.config, port)),
         endpoints=endpoints,
         modern_lines={
-            label: ModernLine(upstream, trust_annotations=core.trust_annotations(label))
-            for label, upstream in core.upstreams.items()
+            label: ModernLine(upstream, core.make_catalog(label)) for label, upstream in core.upstreams.items()
         },
         open_link=core.open_link,
-        trust_annotations=core.trust_annotations,
+        make_catalog=core.make_catalog,
         eras=eras,
         limits=request_limits(core.config),
     )
@@ -161,15 +163,29 @@ async def _run(server: WebServer, socket: Any) -> None:
     await server.serve(sockets=[socket])
 
 
-async def _stop_on_signal(servers: list[WebServer], closers: Sequence[Callable[[], None]]) -> None:
+async def _stop_on_signal(core: Core, servers: list[WebServer], closers: Sequence[Callable[[], None]]) -> None:
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        # Ends with the first signal; a second one while we stop is the system's to handle.
+        # Ends with the first signal once running calls have ended, or with the second at once.
         async for _ in signals:
-            for close in closers:
-                close()
-            for server in servers:
-                server.should_exit = True
-            return
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(_cancel_on_next, signals, tasks.cancel_scope)
+                await core.gate.drain(_DRAIN_SECONDS)
+                tasks.cancel_scope.cancel()
+            break
+    _close(servers, closers)
+
+
+async def _cancel_on_next(signals: AsyncIterator[signal.Signals], scope: anyio.CancelScope) -> None:
+    async for _ in signals:
+        scope.cancel()
+        return
+
+
+def _close(servers: list[WebServer], closers: Sequence[Callable[[], None]]) -> None:
+    for close in closers:
+        close()
+    for server in servers:
+        server.should_exit = True
 
 
 async def _warm_up(core: Core, say: Callable[[str], None]) -> None:

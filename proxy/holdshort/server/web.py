@@ -1,6 +1,6 @@
 """HTTP as we run it: uvicorn, with a deadline for headers, on sockets we bound ourselves."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -40,7 +40,8 @@ class _ImpatientProtocol(HttpToolsProtocol):
 class WebServer(uvicorn.Server):
     """A server that leaves signals to the process that owns it."""
 
-    def __init__(self, app: Any) -> None:
+    def __init__(self, app: Any, *, close_streams: Callable[[], None] | None = None) -> None:
+        self.close_streams = close_streams or _nothing
         super().__init__(
             uvicorn.Config(
                 app,
@@ -61,3 +62,7 @@ class WebServer(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Signals are taken by the command that runs us."""
         yield
+
+
+def _nothing() -> None:
+    """An application without streams has none to close."""

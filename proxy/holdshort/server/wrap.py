@@ -36,7 +36,7 @@ async def wrap(config: Config, server: str, state_dir: Path, log: Log) -> None:
             server,
             Caller(LOCAL_AGENT),
             open_link=lambda label, on_frame: _dedicated(core, label, on_frame),
-            trust_annotations=core.trust_annotations(server),
+            make_catalog=core.make_catalog,
             limits=Limits(limits.line_bytes, limits.json_depth, limits.json_keys, limits.string_bytes),
             log=log,
         )

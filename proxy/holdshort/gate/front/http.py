@@ -15,6 +15,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from holdshort.gate import answers
+from holdshort.gate.catalog import Catalog
 from holdshort.gate.conversation import Conversation, Endpoint
 from holdshort.gate.exchange import Emit, Peer
 from holdshort.gate.front.body import Receive, Send, check_content_type, read_message, refuse
@@ -59,7 +60,8 @@ class Wiring:
     """By the last part of the path; `""` is `/mcp` itself."""
     modern_lines: Mapping[str, ModernLine]
     open_link: Callable[[str, Emit], AbstractAsyncContextManager[Link]]
-    trust_annotations: Callable[[str], bool]
+    make_catalog: Callable[[str], Catalog]
+    """An empty catalog for a new link to the server with this label."""
     eras: Callable[[Endpoint], Any]
     """Async: which eras an endpoint offers, as (legacy, modern)."""
     limits: Limits
@@ -297,7 +299,7 @@ class HttpFront:
             open_link=self._wiring.open_link,
             tasks=self._tasks,
             tell=held.tell,
-            trust_annotations=self._wiring.trust_annotations,
+            make_catalog=self._wiring.make_catalog,
         )
         held.session = session
         try:

@@ -124,7 +124,7 @@ class LegacySseFront:
             open_link=self._wiring.open_link,
             tasks=self._tasks,
             tell=held.tell,
-            trust_annotations=self._wiring.trust_annotations,
+            make_catalog=self._wiring.make_catalog,
         )
         self._sessions[held.name] = held
         await send({"type": "http.response.start", "status": 200, "headers": list(SSE_HEADERS)})

@@ -14,6 +14,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from holdshort.gate import answers
+from holdshort.gate.catalog import Catalog
 from holdshort.gate.exchange import Emit, Peer
 from holdshort.gate.gate import Gate
 from holdshort.gate.methods import Era
@@ -49,7 +50,7 @@ class StdioFront:
         caller: Caller,
         *,
         open_link: Callable[[str, Emit], AbstractAsyncContextManager[Link]],
-        trust_annotations: bool,
+        make_catalog: Callable[[str], Catalog],
         limits: Limits,
         log: Log,
     ) -> None:
@@ -57,7 +58,7 @@ class StdioFront:
         self._server = server
         self._caller = caller
         self._open_link = open_link
-        self._trust = trust_annotations
+        self._make_catalog = make_catalog
         self._limits = limits
         self._log = log
         self._out: _Output | None = None
@@ -78,7 +79,7 @@ class StdioFront:
                     open_link=self._open_link,
                     tasks=tasks,
                     tell=self._tell,
-                    trust_annotations=lambda _: self._trust,
+                    make_catalog=self._make_catalog,
                 )
                 # Ends when the client closes its end of the pipe.
                 while (raw := await reader.next_line()) is not None:
