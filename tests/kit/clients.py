@@ -28,6 +28,8 @@ META_KEY = "holdshort/interruption"
 ANSWER_SECONDS = 40.0
 LEAVE_SECONDS = 3.0
 LINE_BYTES = 1 << 24
+PASSED_ON = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
+"""Client libraries pass little of their own environment on; what the commands we give them need is named here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,8 +198,7 @@ async def connected(
     """A client of this kind, connected to a URL or to a command over stdio."""
     target: dict[str, Any] = {"era": kind.era, "manner": kind.manner}
     if command is not None:
-        # Client libraries pass little of their own environment on; what the command needs is named here.
-        target |= {"command": list(command), "env": {"PATH": os.environ.get("PATH", ""), **(env or {})}}
+        target |= {"command": list(command), "env": {**PASSED_ON, **(env or {})}}
     else:
         target |= {"url": url, "headers": {"Authorization": f"Bearer {token}"} if token else {}}
     # Its stderr goes to a file, so that no task of ours must drain it: a fixture may hold this open across tests.
