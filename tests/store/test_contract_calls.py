@@ -303,10 +303,23 @@ async def test_what_was_delivered_is_not_attached_again(store: Store) -> None:
     assert await store.attach(AGENT, running.requested_fingerprint, "h2", now=NOW) is None
 
 
-async def test_what_is_too_old_is_not_attached(store: Store) -> None:
+async def test_what_has_not_ended_is_attached_however_old_it_is(store: Store) -> None:
+    """Whoever repeats a call after days joins the one that waits; nobody is asked twice."""
     call = await store.park(parked(expires_at=NOW + timedelta(days=9)))
 
-    assert await store.attach(AGENT, call.requested_fingerprint, "h", now=NOW + timedelta(hours=25)) is None
+    assert await store.attach(AGENT, call.requested_fingerprint, "h", now=NOW + timedelta(days=8)) == call
+
+
+async def test_what_ended_longer_ago_than_results_are_kept_is_not_attached(store: Store) -> None:
+    call = await store.park(parked())
+    kept = timedelta(hours=24)
+
+    assert await store.attach(AGENT, call.requested_fingerprint, "h", now=NOW + EXPIRY + kept) is None
+    just_in_time = await store.attach(
+        AGENT, call.requested_fingerprint, "h", now=NOW + EXPIRY + kept - timedelta(microseconds=1)
+    )
+    assert just_in_time is not None
+    assert just_in_time.state is State.EXPIRED
 
 
 async def test_attaching_after_the_deadline_finds_it_expired(store: Store) -> None:

@@ -85,11 +85,14 @@ def attach(
     is_alive: Callable[[str], bool],
 ) -> Written[Interruption | None]:
     """Take over the newest one that is to be had; see the contract for which that is."""
+    oldest_end = microseconds(now - retention)
     rows = connection.execute(
         "SELECT i.body, i.changed_at, h.owner FROM interruption i LEFT JOIN hold h ON h.interruption = i.id"
-        " WHERE i.agent = ? AND i.requested_fingerprint = ? AND i.attachable = 1 AND i.created > ?"
+        " WHERE i.agent = ? AND i.requested_fingerprint = ? AND i.attachable = 1"
+        # What has not ended is to be had however long ago it was asked for; nobody may be asked a second time.
+        " AND (i.changed_at > ? OR i.due > ? OR i.executor IS NOT NULL)"
         " ORDER BY i.position DESC",
-        (agent, requested_fingerprint, microseconds(now - retention)),
+        (agent, requested_fingerprint, oldest_end, oldest_end),
     ).fetchall()
     for body, _, held_by in rows:
         if held_by is not None and (held_by == owner or is_alive(str(held_by))):

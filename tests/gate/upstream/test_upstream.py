@@ -18,15 +18,16 @@ from holdshort.gate.upstream import (
     UpstreamUnreachable,
     identity_digest,
 )
+from holdshort.wire import Limits
 
 
 @pytest.mark.parametrize(
     ("options", "modern", "versions"),
     [
-        ((), True, ("2026-07-28", "2025-06-18")),
+        ((), True, ("2026-07-28",)),
         (("--legacy",), False, ("2025-06-18",)),
         (("--crash",), False, ("2025-06-18",)),
-        (("--slow-start", "1"), True, ("2026-07-28", "2025-06-18")),
+        (("--slow-start", "1"), True, ("2026-07-28",)),
     ],
 )
 async def test_a_child_is_asked_what_it_speaks(
@@ -57,14 +58,14 @@ async def test_a_slow_start_is_no_silence(monkeypatch: pytest.MonkeyPatch) -> No
     assert (eras.legacy, eras.modern) == (True, True)
 
 
-@pytest.mark.parametrize(
-    ("options", "legacy", "modern"), [((), True, True), (("--legacy",), True, False), (("--modern",), False, True)]
-)
-async def test_a_server_over_http_is_asked_what_it_speaks(options: tuple[str, ...], legacy: bool, modern: bool) -> None:
+@pytest.mark.parametrize(("options", "modern"), [((), True), (("--legacy",), False), (("--modern",), True)])
+async def test_a_server_over_http_is_asked_what_it_speaks(options: tuple[str, ...], modern: bool) -> None:
+    """One that answers as modern is not asked the old way: sessions are assumed until it refuses one."""
     async with http_server("http_spy.py", *options) as port, upstream(http_spy(port)).run() as server:
         eras = await server.eras()
 
-    assert (eras.legacy, eras.modern) == (legacy, modern)
+    assert (eras.legacy, eras.modern) == (True, modern)
+    assert (eras.initialized is None) is modern
 
 
 async def test_many_who_ask_at_once_cause_one_probe_and_it_outlives_the_first_of_them() -> None:
@@ -155,10 +156,18 @@ def test_a_servers_identity_is_its_command_or_url_and_no_credential() -> None:
 
 
 def test_the_configured_limits_are_those_in_force() -> None:
-    limits = UpstreamLimits.of(LimitsConfig(response_bytes=5, json_depth=3, connect_timeout=7, restart_backoff=2))
+    said = LimitsConfig(
+        response_bytes=5,
+        json_depth=3,
+        connect_timeout=7,
+        header_timeout=8,
+        event_buffer=9,
+        restart_backoff=2,
+        restart_backoff_max=11,
+    )
+    limits = UpstreamLimits.of(said, stop_seconds=0.5)
 
-    assert limits.message.max_bytes == 5
-    assert limits.message.max_depth == 3
-    assert limits.connect_seconds == 7
-    assert limits.restart_seconds == 2
+    assert limits.message == Limits(max_bytes=5, max_depth=3, max_string_bytes=5)
+    assert (limits.connect_seconds, limits.headers_seconds, limits.buffered_frames) == (7, 8, 9)
+    assert (limits.restart_seconds, limits.restart_max_seconds, limits.stop_seconds) == (2, 11, 0.5)
     assert QUICK.connections == UpstreamLimits().connections == 128

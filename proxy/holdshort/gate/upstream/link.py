@@ -159,6 +159,7 @@ class Eras:
     """What a server was found to speak."""
 
     legacy: bool
+    """Takes sessions: it answered `initialize`, or it is modern and was not asked (see `probe`)."""
     modern: bool
     versions: tuple[str, ...]
     """Protocol revisions, newest first: those `server/discover` names, and the one `initialize` negotiated."""
@@ -212,17 +213,21 @@ class UpstreamLimits:
     stderr_lines_per_second: int = 100
 
     @classmethod
-    def of(cls, config: LimitsConfig) -> "UpstreamLimits":
+    def of(cls, limits: LimitsConfig, *, stop_seconds: float = 2.0) -> "UpstreamLimits":
         """Return what the configuration says; the rest stays at its default."""
         return cls(
             message=Limits(
-                max_bytes=config.response_bytes, max_depth=config.json_depth, max_string_bytes=config.response_bytes
+                max_bytes=limits.response_bytes,
+                max_depth=limits.json_depth,
+                # Bytes that pass through are not judged, so no string in them is refused for its length alone.
+                max_string_bytes=limits.response_bytes,
             ),
-            connect_seconds=config.connect_timeout,
-            headers_seconds=config.header_timeout,
-            buffered_frames=config.event_buffer,
-            restart_seconds=config.restart_backoff,
-            restart_max_seconds=config.restart_backoff_max,
+            connect_seconds=limits.connect_timeout,
+            headers_seconds=limits.header_timeout,
+            buffered_frames=limits.event_buffer,
+            restart_seconds=limits.restart_backoff,
+            restart_max_seconds=limits.restart_backoff_max,
+            stop_seconds=stop_seconds,
         )
 
 
