@@ -75,6 +75,7 @@ class Limits:
 
 
 DEFAULT_LIMITS: Final = Limits()
+_ONE_LINE = bytes.maketrans(b"\r\n", b"  ")
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -201,6 +202,9 @@ def read_frame(raw: bytes, limits: Limits) -> Frame:
             raise _too_deep(limits.max_depth) from None
         raise MalformedMessage(f"the message is not JSON: {error.msg}") from None
     _check_depth(value, raw, limits.max_depth)
+    if b"\n" in raw or b"\r" in raw:
+        # Between tokens only, or it were no JSON; where a message is a line, it has to be one.
+        raw = raw.translate(_ONE_LINE)
     return Frame(value, raw, classify(value))
 
 

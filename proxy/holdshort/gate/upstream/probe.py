@@ -1,4 +1,9 @@
-"""Finding out what a server speaks, over links that are thrown away: `server/discover`, then `initialize`."""
+"""Finding out what a server speaks, over links that are thrown away: `server/discover`, and `initialize` if need be.
+
+A server that answers `server/discover` is not asked anything else: to one that is modern only, `initialize` is a bad
+request, and one that knows both would be left with a session. That it also takes sessions is assumed, because nearly
+all do; one that does not says so itself to the first client that tries.
+"""
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
@@ -40,13 +45,10 @@ async def probe_http(label: str, modern: Link | None, opened: Opened, *, seconds
                 except UpstreamProtocol as error:
                     if error.status not in _NOT_SPOKEN:
                         raise
-            try:
-                async with opened(_ignore) as link:
-                    initialized = _result(await link.request(_initialize(), _ignore))
-            except UpstreamProtocol as error:
-                if not _is_modern(discovered) or error.status not in _NOT_SPOKEN:
-                    raise
-                initialized = None
+            if _is_modern(discovered):
+                return _eras(label, discovered, None)
+            async with opened(_ignore) as link:
+                initialized = _result(await link.request(_initialize(), _ignore))
     except TimeoutError:
         raise _too_late(label, seconds) from None
     return _eras(label, discovered, initialized)
@@ -62,7 +64,7 @@ async def probe_pipes(label: str, opened: Opened, *, seconds: float) -> Eras:
         with anyio.fail_after(seconds):
             async with opened(_ignore) as link:
                 discovered, initialized = await _ask_both(link)
-            if initialized is None:
+            if initialized is None and not _is_modern(discovered):
                 async with opened(_ignore) as link:
                     initialized = _result(await link.request(_initialize(), _ignore))
     except TimeoutError:
@@ -134,7 +136,7 @@ def _is_modern(discovered: Mapping[str, Any] | None) -> bool:
 def _eras(label: str, discovered: Mapping[str, Any] | None, initialized: Mapping[str, Any] | None) -> Eras:
     modern = _is_modern(discovered)
     negotiated = initialized.get("protocolVersion") if initialized is not None else None
-    legacy = isinstance(negotiated, str)
+    legacy = modern or isinstance(negotiated, str)
     if not modern and not legacy:
         raise UpstreamProtocol(label, "speaks no revision of MCP that is known here")
     versions = set(discovered["supportedVersions"]) if modern and discovered is not None else set[str]()
