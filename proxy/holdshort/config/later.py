@@ -8,7 +8,7 @@ __all__ = ["LATER_LIMITS", "LATER_SETTINGS"]
 LATER_LIMITS: Final = frozenset(
     {
         *("compression_ratio", "tool_name_chars", "header_timeout", "body_timeout", "request_grace"),
-        *("dispatch_deadline", "dispatch_deadline_detached", "result_retention"),
+        *("dispatch_deadline", "result_retention"),
         *("decisions_per_minute", "decisions_burst", "keepalive", "token_recheck"),
         *("tools_per_server", "description_bytes", "list_bytes"),
         *("login_link", "session_idle", "session_absolute"),
@@ -16,5 +16,5 @@ LATER_LIMITS: Final = frozenset(
 )
 """Fields of `LimitsConfig` that a file cannot set yet."""
 
-LATER_SETTINGS: Final = frozenset({"separation_of_duties"})
+LATER_SETTINGS: Final = frozenset[str]()
 """Switches that a file can only leave off."""

@@ -106,7 +106,7 @@ class LimitsConfig:
     request_grace: float = 10
     pending_expiry: float = 24 * 3600
     dispatch_deadline: float = 300
-    dispatch_deadline_detached: float = 60
+    dispatch_deadline_detached: float = 3600
     result_retention: float = 24 * 3600
     pending_per_agent: int = 100
     pending_per_server: int = 1_000

@@ -32,6 +32,7 @@ __all__ = [
     "status_text",
     "tool_error",
     "unknown_method",
+    "unknown_task",
     "unknown_tool",
     "upstream_failed",
     "waiting",
@@ -57,6 +58,11 @@ def unknown_method(request_id: RequestId, method: str) -> dict[str, Any]:
 def invalid_params(request_id: RequestId, reason: str) -> dict[str, Any]:
     """The request itself is wrong."""
     return error_reply(request_id, INVALID_PARAMS, reason)
+
+
+def unknown_task(request_id: RequestId, task_id: str) -> dict[str, Any]:
+    """A task of somebody else and one that never was read the same."""
+    return error_reply(request_id, INVALID_PARAMS, f"Unknown task: {task_id}")
 
 
 def failed_inside(request_id: RequestId) -> dict[str, Any]:

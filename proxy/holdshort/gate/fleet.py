@@ -232,7 +232,7 @@ class FleetEndpoint:
         task_id = str(params.get("taskId"))
         server = self._tasks.get(task_id) or await conversation.gate.server_of_task(task_id, conversation.caller.agent)
         if server is None:
-            return Reply(Frame(answers.invalid_params(frame.value["id"], f"Unknown task: {params.get('taskId')}")))
+            return Reply(Frame(answers.unknown_task(frame.value["id"], task_id)))
         return await conversation.ask(server, frame, emit)
 
     def _by_template(self, uri: str) -> str | None:

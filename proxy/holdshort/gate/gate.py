@@ -17,17 +17,18 @@ import anyio
 
 from holdshort.errors import StateError
 from holdshort.gate import answers
-from holdshort.gate.catalog import Catalog
+from holdshort.gate.catalog import Catalog, Definition
 from holdshort.gate.exchange import Exchange, Reply
 from holdshort.gate.execution import Executions
 from holdshort.gate.headers import parameter_headers
 from holdshort.gate.meta import without_our_keys, without_our_keys_in
 from holdshort.gate.methods import CLIENT_REQUESTS, Era
 from holdshort.gate.parking import OPEN_STATES, Parking, ParkingDesk, without_review
-from holdshort.gate.tasks import task_view
+from holdshort.gate.seal import Sealer
+from holdshort.gate.tasks import TaskOwners, task_view
 from holdshort.gate.upstream import Log, SessionGone, UpstreamError
 from holdshort.interruption import InterruptionError, State, Withdraw
-from holdshort.policy import Action, Call, Policy, Verdict
+from holdshort.policy import Action, Call, Caller, Policy, Verdict
 from holdshort.store import EntryKind, InterruptionNotFound, NewEntry, Store
 from holdshort.wire import Frame, MalformedMessage, result_reply
 
@@ -47,8 +48,10 @@ class Gate:
         *,
         timeout_seconds: float,
         timeouts: dict[str, float] | None = None,
+        several_agents: bool = False,
         log: Log,
     ) -> None:
+        self._owners = TaskOwners() if several_agents else None
         self._log = log
         self._store: Store = desk.store
         self._clock: Callable[[], datetime] = desk.clock
@@ -126,7 +129,13 @@ class Gate:
             ours = await self._our_task(exchange, catalog, method)
             if ours is not None:
                 return ours
+        foreign = None if self._owners is None else self._owners.foreign_task(exchange)
+        if foreign is not None:
+            # A task of somebody else reads like one that never was.
+            return Reply(Frame(answers.unknown_task(exchange.id, foreign)))
         reply = await self._forward(exchange)
+        if method == "tasks/list" and reply is not None and self._owners is not None:
+            reply = self._owners.only_own(exchange, reply)
         if method == "tools/list" and reply is not None:
             first = "cursor" not in exchange.params
             reply = catalog.filter_list(
@@ -151,7 +160,7 @@ class Gate:
             return Reply(Frame(answers.unknown_tool(exchange.id, exchange.prefix + name)))
         verdict = self._policy().decide(Call(definition.facts, arguments, exchange.caller, now))
         if verdict.action is Action.ASK:
-            return await self._parking.park(exchange, catalog, definition, verdict)
+            return self._noted(exchange, await self._parking.park(exchange, catalog, definition, verdict))
         await self._store.record(_verdict_entry(exchange, name, verdict, now))
         if verdict.action is Action.HIDE:
             return Reply(Frame(answers.unknown_tool(exchange.id, exchange.prefix + name)))
@@ -159,7 +168,20 @@ class Gate:
             return Reply(Frame(answers.denied(exchange.id, verdict, name, exchange.peer.era)))
         if exchange.peer.era is Era.MODERN:
             exchange.headers = parameter_headers(definition, arguments)
-        return Reply(await self._forward(exchange))
+            if Sealer.is_ours(params.get("requestState")):
+                resumed = await self._parking.resume_running(exchange, catalog, definition)
+                if resumed is not None:
+                    return resumed
+        return self._noted(exchange, Reply(await self._forward(exchange)))
+
+    def _noted(self, exchange: Exchange, reply: Reply) -> Reply:
+        if self._owners is not None and reply.frame is not None:
+            self._owners.note(exchange.server, exchange.caller.agent, reply.frame)
+        return reply
+
+    def hides(self, definition: Definition, caller: Caller) -> bool:
+        """Whether this caller must not learn that the tool exists."""
+        return self._policy().hides(definition.facts, caller)
 
     async def _forward(self, exchange: Exchange) -> Frame | None:
         """Pass the request on as it is and return the response; None when the client cancelled and is owed none."""
@@ -212,8 +234,7 @@ class Gate:
         except InterruptionNotFound:
             return None
         if record.requested_by.agent != exchange.caller.agent or record.server != exchange.server:
-            # A task of somebody else reads like one that never was.
-            return Reply(Frame(answers.invalid_params(exchange.id, f"Unknown task: {task_id}")))
+            return Reply(Frame(answers.unknown_task(exchange.id, task_id)))
         if method == "tasks/cancel":
             self._executions.cancel(task_id)
             with contextlib.suppress(InterruptionError):  # it has ended or is running; `tasks/get` tells

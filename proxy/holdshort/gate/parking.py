@@ -18,7 +18,7 @@ import anyio
 
 from holdshort.errors import HoldshortError, StateError
 from holdshort.gate import answers
-from holdshort.gate.catalog import Catalog, Definition
+from holdshort.gate.catalog import Catalog, Definition, envelope
 from holdshort.gate.exchange import Exchange, Reply
 from holdshort.gate.execution import Executions, Run
 from holdshort.gate.hold import HEARTBEAT_SECONDS, HoldBudgets
@@ -98,6 +98,20 @@ class Parking:
         except QuotaExceeded as error:
             return Reply(Frame(answers.over_quota(exchange.id, str(error), exchange.peer.era)))
         return await self._see_through(exchange, catalog, record, holder, legs=leg.number if leg is not None else 0)
+
+    async def resume_running(self, exchange: Exchange, catalog: Catalog, definition: Definition) -> Reply | None:
+        """Policy allows the call by now, and it comes with a `requestState` of ours.
+
+        Returns None for a call that waited and may simply run; one that runs already must not run beside itself.
+        """
+        mark = fingerprint(exchange.server, definition.name, exchange.params.get("arguments") or {})
+        try:
+            leg = await self._opened_leg(exchange, mark)
+        except BrokenSeal as error:
+            return Reply(Frame(answers.invalid_params(exchange.id, str(error))))
+        if leg is None or leg.token is None:
+            return None
+        return await self._with_input(exchange, catalog, definition, leg)
 
     async def _see_through(
         self, exchange: Exchange, catalog: Catalog, record: Interruption, holder: str, *, legs: int
@@ -211,7 +225,9 @@ class Parking:
 
     async def run_task(self, exchange: Exchange, catalog: Catalog, record: Interruption) -> Interruption:
         """The agent looks after its task and the call is approved: start it, and return where it stands."""
-        body = {"jsonrpc": "2.0", "id": exchange.id, "method": "tools/call", "params": {"_meta": dict(exchange.meta)}}
+        # Nobody could be asked for input, so the server is not told of anybody who could.
+        params = {"_meta": envelope()}
+        body = {"jsonrpc": "2.0", "id": exchange.id, "method": "tools/call", "params": params}
         # Nobody listens on the exchange that only asked how things are.
         alone = replace(exchange, frame=Frame(body), left=True, scope=None)
         try:
@@ -396,9 +412,12 @@ def _word(value: object) -> str | None:
 
 
 def without_review(params: dict[str, Any]) -> dict[str, Any]:
-    """Return params without the answers to our own url requests, which no server asked for."""
+    """Return params without our own `requestState` and the answers to our url requests: no server asked for either."""
+    if Sealer.is_ours(params.get("requestState")):
+        params = {key: value for key, value in params.items() if key != "requestState"}
     responses = params.get("inputResponses")
     if not isinstance(responses, dict) or not any(key.startswith(_REVIEW_KEY) for key in responses):
         return params
     kept = {key: value for key, value in responses.items() if not key.startswith(_REVIEW_KEY)}
-    return {**{key: value for key, value in params.items() if key != "inputResponses"}, "inputResponses": kept}
+    params = {key: value for key, value in params.items() if key != "inputResponses"}
+    return {**params, "inputResponses": kept} if kept else params

@@ -1,9 +1,10 @@
 """What every process of ours is made of: the store, the servers, the gate, and who may talk to it."""
 
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import asdict, dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -138,6 +139,13 @@ def request_limits(config: Config) -> Limits:
     return Limits(limits.request_bytes, limits.json_depth, limits.json_keys, limits.string_bytes)
 
 
+def _acts_for(config: Config) -> Callable[[str], str | None]:
+    if not config.separation_of_duties:
+        return lambda agent: None
+    persons = {agent.name: agent.acts_for for agent in config.agents}
+    return persons.get
+
+
 @asynccontextmanager
 async def open_core(config: Config, state_dir: Path, log: Log, *, stop_seconds: float = 2.0) -> AsyncIterator[Core]:
     """Build everything and run it; leaving stops it in reverse order.
@@ -190,10 +198,11 @@ async def open_core(config: Config, state_dir: Path, log: Log, *, stop_seconds: 
             budgets=HoldBudgets(config.hold.default, config.hold.clients),
             sealer=sealer,
             review_url=lambda interruption: core.review_url(interruption),
-            acts_for=lambda agent: None,
+            acts_for=_acts_for(config),
+            dispatch_window=timedelta(seconds=limits.dispatch_deadline_detached),
         )
         timeouts = {server.label: server.timeout for server in config.servers if server.timeout is not None}
-        gate = Gate(desk, timeout_seconds=limits.upstream_timeout, timeouts=timeouts, log=log)
+        gate = Gate(desk, timeout_seconds=limits.upstream_timeout, timeouts=timeouts, several_agents=len(config.agents) > 1, log=log)
         core = Core(config, state_dir, store, principals, first_token, upstreams, gate, log)
         for upstream in upstreams.values():
             await stack.enter_async_context(upstream.run())
