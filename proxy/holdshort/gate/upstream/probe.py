@@ -41,7 +41,7 @@ async def probe_http(label: str, modern: Link | None, opened: Opened, *, seconds
             discovered: Mapping[str, Any] | None = None
             if modern is not None:
                 try:
-                    discovered = _result(await modern.request(_discover(), _ignore))
+                    discovered = await _discovered(modern)
                 except UpstreamProtocol as error:
                     if error.status not in _NOT_SPOKEN:
                         raise
@@ -85,7 +85,7 @@ async def _ask_both(link: Link) -> tuple[Mapping[str, Any] | None, Mapping[str, 
     async def discover() -> None:
         nonlocal discovered
         try:
-            discovered = _result(await link.request(_discover(), _ignore))
+            discovered = await _discovered(link)
         except (UpstreamLost, UpstreamProtocol):
             discovered = None
         answered.set()
@@ -103,6 +103,22 @@ async def _ask_both(link: Link) -> tuple[Mapping[str, Any] | None, Mapping[str, 
                 await answered.wait()
         tasks.cancel_scope.cancel()
     return discovered, initialized
+
+
+async def _discovered(link: Link) -> Mapping[str, Any] | None:
+    answer = await link.request(_discover(), _ignore)
+    if _asks_again(answer.value.get("error")):
+        answer = await link.request(_discover(), _ignore)
+    return _result(answer)
+
+
+def _asks_again(error: object) -> bool:
+    """Whether a server refused the version and named it as supported all the same (MCP 2026-07-28: -32022, retry)."""
+    if not isinstance(error, dict) or error.get("code") != -32022:
+        return False
+    data = error.get("data")
+    supported = data.get("supported") if isinstance(data, dict) else None
+    return isinstance(supported, list) and MODERN_VERSION in supported
 
 
 async def _ignore(frame: Frame) -> None:
