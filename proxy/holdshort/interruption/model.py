@@ -235,7 +235,8 @@ class Interruption:
 
 def timestamp(at: datetime) -> str:
     """Return `at` as RFC 3339 in UTC, always with six digits of fraction so that text sorts as time does."""
-    return at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    utc = at if at.tzinfo is UTC else at.astimezone(UTC)
+    return utc.isoformat(timespec="microseconds")[:-6] + "Z"
 
 
 def _public_decision(record: DecisionRecord) -> Mapping[str, Json]:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import apsw
 
+from holdshort.errors import HoldshortError
 from holdshort.interruption import fingerprint
 from holdshort.store.chain import GENESIS, BrokenLink, body_of, links, seal
 from holdshort.store.connection import translated
@@ -16,12 +17,41 @@ from holdshort.store.contract import ANY_ROW, LogEntry, LogFilter, NewEntry, Ver
 from holdshort.store.faults import fault
 from holdshort.store.rows import from_text
 
-__all__ = ["append", "count", "head", "note_checkpoint", "read", "verify"]
+__all__ = ["Head", "HeadMoved", "append", "append_to", "count", "head", "note_checkpoint", "read", "verify"]
 
 _PAGE: Final = 500
+_INSERT: Final = "INSERT INTO log (sequence, body, hash, interruption) VALUES (?, ?, ?, ?)"
 
 _Stand = tuple[str, int, str]
 """State, revision and fingerprint."""
+
+
+Head = tuple[int, bytes]
+"""Sequence and hash of the last row."""
+
+
+class HeadMoved(HoldshortError):
+    """Raised when somebody appended in between; nothing was written."""
+
+
+def append_to(connection: apsw.Connection, last: Head | None, entry: NewEntry) -> Head:
+    """Append a row after `last` with one statement, outside any transaction; return it as the new head.
+
+    Sequences have no gaps and rows never change, so a row that can be inserted right after `last` proves that `last`
+    was still the end of the chain.
+
+    Raises:
+        HeadMoved: it was not.
+    """
+    fault("audit.append")
+    sequence, previous = last or head(connection)
+    body = body_of(sequence + 1, entry)
+    digest = seal(previous, body)
+    try:
+        connection.execute(_INSERT, (sequence + 1, body, digest, entry.interruption))
+    except apsw.ConstraintError:
+        raise HeadMoved(f"row {sequence + 1} of the decision log is there already") from None
+    return sequence + 1, digest
 
 
 def append(connection: apsw.Connection, entry: NewEntry) -> int:
@@ -29,14 +59,11 @@ def append(connection: apsw.Connection, entry: NewEntry) -> int:
     fault("audit.append")
     last, previous = head(connection)
     body = body_of(last + 1, entry)
-    connection.execute(
-        "INSERT INTO log (sequence, body, hash, interruption) VALUES (?, ?, ?, ?)",
-        (last + 1, body, seal(previous, body), entry.interruption),
-    )
+    connection.execute(_INSERT, (last + 1, body, seal(previous, body), entry.interruption))
     return last + 1
 
 
-def head(connection: apsw.Connection) -> tuple[int, bytes]:
+def head(connection: apsw.Connection) -> Head:
     """Return sequence and hash of the last row; of an empty log, zero and the genesis."""
     found = connection.execute("SELECT sequence, hash FROM log ORDER BY sequence DESC LIMIT 1").fetchone()
     return (0, GENESIS) if found is None else (int(found[0]), bytes(found[1]))

@@ -75,14 +75,21 @@ class SQLiteStore:
         self._retention = retention
         self._is_alive = partial(is_alive, folder)
         self._folder = folder
+        self._log_head: log.Head | None = None
+        """The log's last row as we last wrote it; whether it still is the last, the next insert finds out."""
 
     async def record(self, entry: NewEntry) -> int:
+        try:
+            head = self._writer.try_inline(lambda connection: log.append_to(connection, self._log_head, entry))
+        except log.HeadMoved:
+            head = None
+        self._log_head = head
+        if head is not None:
+            return head[0]
+
         def work(connection: apsw.Connection) -> Written[int]:
             return Written(log.append(connection, entry))
 
-        written = self._writer.try_inline(work)
-        if written is not None:
-            return written.value
         return await self._writer.run(work, durable=False)
 
     async def entries(

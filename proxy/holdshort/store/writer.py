@@ -126,8 +126,10 @@ class Writer:
             await job.answer
         return cast(T, job.answer.result())
 
-    def try_inline(self, work: Work[T]) -> Written[T] | None:
-        """Commit `work` right now without waiting for the disk; None if somebody else is writing.
+    def try_inline(self, statement: Callable[[apsw.Connection], T]) -> T | None:
+        """Run one writing statement right now, without waiting for the disk; None if somebody else is writing.
+
+        A single statement is a transaction by itself, which is most of what makes this cheap.
 
         Raises:
             DatabaseError: it could not be written, and was not.
@@ -137,13 +139,7 @@ class Writer:
         connection = self._connection
         first = False
         try:
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                written = work(connection)
-                connection.execute("COMMIT")
-            finally:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
+            written = statement(connection)
             first, self._unflushed = not self._unflushed, True
         except apsw.BusyError:
             # Another process is writing: the thread can wait for it, the event loop cannot.
