@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["ABSENT", "DIFFERENT", "DIRECT_FAILURES", "FRONT_OWNED", "Different"]
+__all__ = ["ABSENT", "DIFFERENT", "FRONT_OWNED", "Different"]
 
 ABSENT = "ABSENT"
 """The status of a check that a run did not make at all."""
@@ -41,8 +41,3 @@ DIFFERENT: dict[tuple[str, str], Different] = {
     ("server-sse-polling", "server-sse-disconnect-resume"): Different(frozenset({ABSENT}), _NO_STREAM),
 }
 """By (scenario, check id), for the runs through the proxy."""
-
-DIRECT_FAILURES: dict[str, str] = {
-    "tasks-": "the fixture does not have the tasks extension; the suite does not score these",
-}
-"""By scenario prefix: what the fixture itself fails, so nothing can be said about the proxy there."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from pathlib import Path
 
 import pytest
 
+from flows.scene import ASK, Scene
 from flows.world import HOLD, LAYER, World
 from kit.ports import free_port
 from kit.process import running
@@ -32,3 +34,15 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Worl
             found = World(folder, proxy, record)
             yield found
             await found.close()
+
+
+@pytest.fixture
+async def scene(tmp_path: Path) -> AsyncGenerator[Scene]:
+    """A world that a test may break: nobody else uses it."""
+    record = SpyRecord(tmp_path / "spy.jsonl")
+    port = free_port()
+    with running(record.command("--http", str(port))) as spy:
+        await spy.until_answers(f"http://127.0.0.1:{port}/mcp")
+        servers = {"things": {"url": f"http://127.0.0.1:{port}/mcp"}}
+        async with serving(tmp_path / "proxy", servers, ASK, hold="200ms") as proxy:
+            yield Scene(proxy, record, tmp_path)

@@ -5,70 +5,27 @@ Each story has its own proxy, because each of them kills it.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
 
 import anyio
 import pytest
 
+from flows.scene import ASK, ERAS, Scene
 from kit.clients import CLIENTS, Agent, Answer, connected
-from kit.ports import free_port
-from kit.process import Running, alive, running, until
-from kit.proxy import AGENT_TOKEN, OTHER_AGENT_TOKEN, ProxyKit, Record, serving
+from kit.process import Running, alive, until
+from kit.proxy import AGENT_TOKEN, ProxyKit, serving
 from kit.spy import SpyRecord
 from kit.together import abandoned
 
 pytestmark = pytest.mark.timeout(90)
 
-ASK: Mapping[str, Any] = {"version": 1, "default": "ask", "rules": []}
 WRITE = {"name": "letter"}
-ERAS = ("python-2.3-legacy", "python-2.3-modern")
-
-
-class Scene:
-    """A proxy before a spy over HTTP. The spy outlives every proxy, as a hosted server would."""
-
-    def __init__(self, proxy: ProxyKit, spy: SpyRecord, folder: Path) -> None:
-        self.proxy = proxy
-        self.spy = spy
-        self.folder = folder
-
-    @asynccontextmanager
-    async def agent(self, client: str = ERAS[0], token: str = AGENT_TOKEN) -> AsyncGenerator[Agent]:
-        async with connected(CLIENTS[client], url=self.proxy.server_url("things"), token=token) as agent:
-            yield agent
-
-    async def call(self, tool: str, arguments: Mapping[str, Any], client: str = ERAS[0]) -> Answer:
-        """One call of a client that comes, asks and goes."""
-        async with self.agent(client) as agent:
-            return await agent.call_until_settled(tool, arguments)
-
-
-@pytest.fixture
-async def scene(tmp_path: Path) -> AsyncGenerator[Scene]:
-    record = SpyRecord(tmp_path / "spy.jsonl")
-    port = free_port()
-    with running(record.command("--http", str(port))) as spy:
-        await spy.until_answers(f"http://127.0.0.1:{port}/mcp")
-        servers = {"things": {"url": f"http://127.0.0.1:{port}/mcp"}}
-        async with serving(tmp_path / "proxy", servers, ASK, hold="200ms") as proxy:
-            yield Scene(proxy, record, tmp_path)
-
-
-async def _leave_pending(scene: Scene, tool: str, arguments: Mapping[str, Any], client: str) -> Record:
-    """Park a call and go: its client got the pending answer and left."""
-    async with scene.agent(client) as agent:
-        answer = await agent.call(tool, arguments)
-        assert answer.state == "pending", answer
-    (record,) = await scene.proxy.pending()
-    return record
 
 
 @pytest.mark.parametrize("client", ERAS)
 async def test_a_proxy_killed_while_a_call_waits_forgets_nothing(scene: Scene, client: str) -> None:
-    record = await _leave_pending(scene, "write_thing", WRITE, client)
+    record = await scene.leave_pending("write_thing", WRITE, client)
     await scene.proxy.kill9()
     await scene.proxy.start()
     assert (await scene.proxy.interruption(record["id"]))["state"] == "pending"
@@ -102,7 +59,7 @@ async def test_a_proxy_killed_while_it_holds_a_call_forgets_nothing(scene: Scene
 
 @pytest.mark.parametrize("client", ERAS)
 async def test_a_proxy_killed_between_approval_and_claim_runs_the_call_once(scene: Scene, client: str) -> None:
-    record = await _leave_pending(scene, "write_thing", WRITE, client)
+    record = await scene.leave_pending("write_thing", WRITE, client)
     await scene.proxy.approve(record)
     await scene.proxy.kill9()
     await scene.proxy.start()
@@ -121,7 +78,7 @@ async def test_a_proxy_killed_while_a_call_runs_never_sends_it_again(scene: Scen
     """Sent, and no reply seen: the outcome is unknown, the model is told so, and the upstream sees no second call."""
     gate = scene.folder / "gate"
     arguments = {"name": "slow letter", "until": str(gate)}
-    record = await _leave_pending(scene, "slow", arguments, client)
+    record = await scene.leave_pending("slow", arguments, client)
     await scene.proxy.approve(record)
     async with scene.agent(client) as agent:
         await abandoned(agent.call("slow", arguments), scene.spy.until_executed("slow"))
@@ -139,7 +96,7 @@ async def test_a_proxy_killed_while_a_call_runs_never_sends_it_again(scene: Scen
 
 @pytest.mark.parametrize("client", ERAS)
 async def test_an_upstream_that_dies_in_a_call_leaves_it_unknown(scene: Scene, client: str) -> None:
-    record = await _leave_pending(scene, "crash", WRITE, client)
+    record = await scene.leave_pending("crash", WRITE, client)
     await scene.proxy.approve(record)
     answer = await scene.call("crash", WRITE, client)
 
@@ -147,41 +104,6 @@ async def test_an_upstream_that_dies_in_a_call_leaves_it_unknown(scene: Scene, c
     assert answer.state == "unknown"
     assert scene.spy.executed("crash") == 1
     assert (await scene.proxy.interruption(record["id"]))["state"] == "unknown"
-
-
-async def test_another_agent_cannot_claim_an_approved_call(scene: Scene) -> None:
-    """The same call by another principal is another interruption."""
-    record = await _leave_pending(scene, "write_thing", WRITE, ERAS[0])
-    await scene.proxy.approve(record)
-    async with scene.agent(token=OTHER_AGENT_TOKEN) as other:
-        answer = await other.call("write_thing", WRITE)
-
-    assert answer.state == "pending"
-    assert answer.interruption is not None
-    assert answer.interruption["id"] != record["id"]
-    assert scene.spy.executed("write_thing") == 0
-
-
-async def test_an_agents_token_decides_nothing(scene: Scene) -> None:
-    record = await _leave_pending(scene, "write_thing", WRITE, ERAS[0])
-
-    for token in (AGENT_TOKEN, OTHER_AGENT_TOKEN):
-        refused = await scene.proxy.decide(record, "approve", token=token)
-        assert refused.status_code in (401, 403), refused.text
-    assert (await scene.proxy.interruption(record["id"]))["state"] == "pending"
-    assert scene.spy.executed("write_thing") == 0
-
-
-async def test_a_second_different_decision_conflicts_and_the_same_one_is_no_news(scene: Scene) -> None:
-    record = await _leave_pending(scene, "write_thing", WRITE, ERAS[0])
-    await scene.proxy.approve(record)
-    again = await scene.proxy.decide(record, "approve")
-    other = await scene.proxy.decide(record, "reject", message="too late")
-
-    assert again.status_code == 200, again.text
-    assert other.status_code == 409, other.text
-    assert other.json()["error"]["code"] == "already_decided"
-    assert other.json()["error"]["interruption"]["state"] == "approved"
 
 
 async def test_many_wraps_share_one_state_folder(scene: Scene, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from mcp.server.streamable_http import EventCallback, EventMessage, EventStore
 from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler
 from mcp.shared.exceptions import MCPError
 
-from kit import fixture_contents, fixture_questions, fixture_tools
+from kit import fixture_contents, fixture_questions, fixture_tasks, fixture_tools
 
 __all__ = ["fixture_server", "main"]
 
@@ -127,6 +127,10 @@ def fixture_server() -> Server[Any]:
         on_completion=complete,
         on_set_logging_level=set_level,
     )
+    server.extensions[fixture_tasks.EXTENSION] = {}
+    server.add_request_handler("tasks/get", fixture_tasks.TaskParams, fixture_tasks.get_task)
+    server.add_request_handler("tasks/update", fixture_tasks.TaskParams, fixture_tasks.update_task)
+    server.add_request_handler("tasks/cancel", fixture_tasks.TaskParams, fixture_tasks.cancel_task)
     return server
 
 
