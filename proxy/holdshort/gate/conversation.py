@@ -4,6 +4,7 @@ A session of the handshake era lasts and has lines of its own; a conversation of
 and uses the shared lines. Endpoints work on either.
 """
 
+from contextlib import suppress
 from typing import Any, Protocol
 
 from holdshort.gate import answers
@@ -82,7 +83,8 @@ class Conversation:
 async def refuse(line: Line, question: Frame) -> None:
     """Tell a server that its question is none the protocol knows, or none that can be asked now."""
     refusal = error_reply(question.value["id"], -32601, f"Method not found: {question.value['method']}")
-    await (await line.link()).send(Frame(refusal, kind=Kind.RESPONSE))
+    with suppress(UpstreamError):  # it has gone, and its question with it
+        await line.tell(Frame(refusal, kind=Kind.RESPONSE))
 
 
 class Endpoint(Protocol):

@@ -4,6 +4,7 @@ The run belongs to the gate, not to the client's connection: a client that hangs
 an unknown one, and finds the stored result when it asks again.
 """
 
+import json
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -36,7 +37,7 @@ from holdshort.store import Store
 from holdshort.store.faults import fault
 from holdshort.wire import Frame, Limits, decode
 
-__all__ = ["Executions", "Run"]
+__all__ = ["Executions", "Run", "shifted"]
 
 CANCEL_GRACE_SECONDS: Final = 5.0
 """How long a running call may still answer after its client cancelled it."""
@@ -134,6 +135,12 @@ class Executions:
             await next(iter(self._runs.values())).finished.wait()
             await anyio.lowlevel.checkpoint()
 
+    def heard_from(self, link: Link) -> None:
+        """A server said something on this link: what runs there is not silent."""
+        for run in self._runs.values():
+            if run.link is link and not run.cancelled:
+                run.scope.deadline = anyio.current_time() + run.patience
+
     def cancel(self, interruption: str) -> None:
         """The client cancelled a running call: its server is told, and may still answer where it has a way to."""
         run = self._runs.get(interruption)
@@ -170,7 +177,8 @@ class Executions:
         run.patience = self._timeout_of(run.record.server)
         run.scope.deadline = anyio.current_time() + run.patience
         server = run.record.server
-        event: Finish | NotRun | Lose
+        late = f"server `{server}` did not answer in time"
+        event: Finish | NotRun | Lose = Lose(at=self._clock(), token=run.token, reason=late)
         with run.scope:
             try:
                 fault("send.half")
@@ -188,7 +196,6 @@ class Executions:
                 self._log.warning("execution.failed", server=server, error=type(error).__name__)
                 event = Lose(at=self._clock(), token=run.token, reason="the proxy failed while it ran")
         if run.scope.cancelled_caught:
-            late = f"server `{server}` did not answer in time"
             reason = "the client cancelled it while it ran" if run.cancelled else late
             event = Lose(at=self._clock(), token=run.token, reason=reason)
         if run.wants_input is not None:
@@ -266,7 +273,7 @@ class _Relay:
     async def _pass_on(self, frame: Frame) -> None:
         exchange = self._exchange
         if exchange.heartbeats and frame.value.get("method") == "notifications/progress":
-            frame = _shifted(frame, exchange.heartbeats)
+            frame = shifted(frame, exchange.heartbeats)
         await exchange.emit(frame)
 
 
@@ -276,13 +283,14 @@ async def _tell_cancelled(link: Link, upstream_id: str) -> None:
         await link.send(Frame({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params}))
 
 
-def _shifted(frame: Frame, by: int) -> Frame:
-    """Progress must increase (MCP, progress), and ours came first."""
-    params = dict(frame.value.get("params") or {})
+def shifted(frame: Frame, by: int) -> Frame:
+    """Return progress that goes on from ours: it must increase (MCP, progress), and ours came first."""
+    value = json.loads(frame.raw)  # read anew: the fast reader rounds large integers
+    params = dict(value.get("params") or {})
     for key in ("progress", "total"):
         if isinstance(params.get(key), int | float):
             params[key] += by
-    return Frame({**frame.value, "params": params}, kind=frame.kind)
+    return Frame({**value, "params": params}, kind=frame.kind)
 
 
 def _as_unknown(record: Interruption) -> Interruption:

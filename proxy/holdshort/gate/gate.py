@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import math
 import traceback
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import PurePath
@@ -26,7 +26,7 @@ from holdshort.gate.methods import CLIENT_REQUESTS, Era
 from holdshort.gate.parking import OPEN_STATES, Parking, ParkingDesk, without_review
 from holdshort.gate.seal import Sealer
 from holdshort.gate.tasks import TaskOwners, task_view
-from holdshort.gate.upstream import Log, SessionGone, UpstreamError
+from holdshort.gate.upstream import Link, Log, SessionGone, UpstreamError
 from holdshort.interruption import InterruptionError, State, Withdraw
 from holdshort.policy import Action, Call, Caller, Policy, Verdict
 from holdshort.store import EntryKind, InterruptionNotFound, NewEntry, Store
@@ -74,8 +74,16 @@ class Gate:
             return None
         return record.server if record.requested_by.agent == agent else None
 
+    def heard_from(self, link: Link) -> None:
+        """A server said something that belongs to no exchange: none of those on this link is silent."""
+        now = asyncio.get_running_loop().time()
+        for exchange in self._forwarded:
+            if exchange.link is link and not math.isinf(exchange.silent_until):
+                exchange.silent_until = now + self.timeout_of(exchange.server)
+        self._executions.heard_from(link)
+
     @asynccontextmanager
-    async def run(self) -> AsyncIterator["Gate"]:
+    async def run(self) -> AsyncGenerator["Gate"]:
         """Own the running calls. Leaving waits for none of them: what was sent and not answered becomes unknown."""
         async with anyio.create_task_group() as tasks:
             self._executions.enter(tasks)

@@ -13,7 +13,14 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from holdshort.gate.catalog import Catalog
 from holdshort.gate.exchange import Emit
-from holdshort.gate.upstream import Link, Upstream, UpstreamError, UpstreamProtocol, UpstreamTimeout
+from holdshort.gate.upstream import (
+    Link,
+    Upstream,
+    UpstreamError,
+    UpstreamLost,
+    UpstreamProtocol,
+    UpstreamTimeout,
+)
 from holdshort.wire import Frame
 
 __all__ = ["Line", "ModernLine", "SessionLine"]
@@ -37,6 +44,13 @@ class Line:
         """
         raise NotImplementedError
 
+    async def tell(self, frame: Frame) -> None:
+        """Send a notification or a response where that is possible.
+
+        Raises:
+            UpstreamError: it could not be sent.
+        """
+
 
 class ModernLine(Line):
     """The shared link of a server of the stateless era; one for all clients."""
@@ -59,6 +73,9 @@ class SessionLine(Line):
         on_frame: Callable[["SessionLine", Frame], Any],
         tasks: TaskGroup,
         catalog: Catalog,
+        *,
+        hello: Frame | None = None,
+        greeted: bool = False,
     ) -> None:
         super().__init__(server, catalog)
         self._open_link = open_link
@@ -66,9 +83,17 @@ class SessionLine(Line):
         self._tasks = tasks
         self._lock = anyio.Lock()
         self._link: Link | None = None
+        self._opening: Link | None = None
         self._hang_up = anyio.Event()
-        self._hello: Frame | None = None
-        self._greeted = False
+        self._ended = False
+        self._hello = hello
+        self._greeted = greeted
+        self._connected_before = False
+
+    @property
+    def current(self) -> Link | None:
+        """The link as it is now, ready or not; None where there is none."""
+        return self._opening or self._link
 
     async def link(self) -> Link:
         current = self._link
@@ -78,36 +103,59 @@ class SessionLine(Line):
             current = self._link
             if current is not None and not current.closed.is_set():
                 return current
-            await self._connect()
-            if self._hello is not None and self._link is not None:
-                await self._greet_again(self._link)
-        if self._link is None:
-            raise UpstreamProtocol(self.server, "closed the connection at once", sent=False)
-        return self._link
+            self._link = None
+            link = self._opening = await self._connect()
+            try:
+                if self._hello is not None:
+                    await self._greet(link, self._hello)
+            except BaseException:
+                # Half a handshake is none: nobody may call on such a link.
+                self._hang_up.set()
+                raise
+            finally:
+                self._opening = None
+            self._link = link
+            return link
 
     async def initialize(self, hello: Frame) -> Frame:
         """Make the client's handshake, and remember it for a link that has to be made anew."""
         link = await self.link()
         reply = await self._shake_hands(link, hello)
         if "result" in reply.value:
-            self._hello = hello
+            self._hello, self._connected_before = hello, True
         return reply
 
     async def initialized(self, notification: Frame) -> None:
         """The client has read the handshake's answer."""
         self._greeted = True
-        await (await self.link()).send(notification)
+        await self.tell(notification)
+
+    async def tell(self, frame: Frame) -> None:
+        """Send a notification or a response on the link there is; where there is none, nobody waits for it.
+
+        Raises:
+            UpstreamError: it could not be sent.
+        """
+        current = self.current
+        if current is not None and not current.closed.is_set():
+            await current.send(frame)
 
     def hang_up(self) -> None:
-        """End the link, if there is one."""
+        """End the line: its link, if there is one, and any that is being made."""
+        self._ended = True
         self._hang_up.set()
 
-    async def _connect(self) -> None:
+    async def _connect(self) -> Link:
         # Whatever is left of the dead link's task ends with it.
         self._hang_up.set()
+        if self._ended:
+            raise UpstreamLost(self.server, "is not needed any more", sent=False)
         self._hang_up = anyio.Event()
-        self._link = await self._tasks.start(self._live, self._hang_up)
+        link: Link = await self._tasks.start(self._live, self._hang_up)
+        if self._ended:
+            self._hang_up.set()
         self.catalog.invalidate()
+        return link
 
     async def _live(self, hang_up: anyio.Event, *, task_status: TaskStatus[Link]) -> None:
         started = False
@@ -134,18 +182,17 @@ class SessionLine(Line):
             reason = f"did not answer `initialize` within {_HANDSHAKE_SECONDS:g} seconds"
             raise UpstreamTimeout(self.server, reason) from None
 
-    async def _greet_again(self, link: Link) -> None:
-        hello = self._hello
-        if hello is None:
-            return
-        again = Frame({**hello.value, "id": "holdshort-initialize"})
-        reply = await self._shake_hands(link, again)
+    async def _greet(self, link: Link, hello: Frame) -> None:
+        """Make the handshake that the client made, on a link that it knows nothing of."""
+        reply = await self._shake_hands(link, Frame({**hello.value, "id": "holdshort-initialize"}))
         if "error" in reply.value:
             raise UpstreamProtocol(self.server, f"refused a new session: {reply.value['error']['message']}", sent=False)
         if self._greeted:
             await link.send(Frame({"jsonrpc": "2.0", "method": "notifications/initialized"}))
-        changed = {"jsonrpc": "2.0", "method": "notifications/tools/list_changed"}
-        await self._on_frame(self, Frame(changed))
+        if self._connected_before:
+            changed = {"jsonrpc": "2.0", "method": "notifications/tools/list_changed"}
+            await self._on_frame(self, Frame(changed))
+        self._connected_before = True
 
 
 async def _ignore(_: Frame) -> None:

@@ -4,6 +4,7 @@ A server's message that belongs to no exchange (a log line, a question) goes out
 where a client that never opened the standalone stream can see it; news about lists go to the standalone stream.
 """
 
+import json
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
@@ -14,6 +15,7 @@ from anyio.abc import TaskGroup
 from holdshort.gate.catalog import Catalog
 from holdshort.gate.conversation import Conversation, Endpoint, refuse
 from holdshort.gate.exchange import Emit, Exchange, Peer, Reply
+from holdshort.gate.execution import shifted
 from holdshort.gate.gate import Gate
 from holdshort.gate.line import Line, SessionLine
 from holdshort.gate.meta import without_our_keys_in
@@ -22,7 +24,7 @@ from holdshort.gate.upstream import Link, UpstreamError
 from holdshort.policy import Caller
 from holdshort.wire import Frame, Kind, MalformedMessage, RequestId, error_reply
 
-__all__ = ["OpenLink", "Session", "peer_of"]
+__all__ = ["OpenLink", "Session", "StatelessOnPipes", "as_client", "peer_of"]
 
 OpenLink = Callable[[str, Emit], AbstractAsyncContextManager[Link]]
 """Opens a link of the session's own to the server with this label."""
@@ -65,25 +67,27 @@ class Session(Conversation):
         self._tell = tell
         self._make_catalog = make_catalog
         self._lines: dict[str, SessionLine] = {}
-        self._questions: dict[RequestId, tuple[SessionLine, RequestId]] = {}
+        self._questions: dict[RequestId, tuple[SessionLine, Link | None, RequestId]] = {}
         self._asked: deque[RequestId] = deque()
         self._counter = 0
         self._hello: Frame | None = None
-        self._greeted: Frame | None = None
+        self._greeted = False
 
     async def line(self, server: str) -> Line:
         line = self._lines.get(server)
         if line is None:
-            line = SessionLine(
+            # Where several servers stand behind one handshake, each is greeted when it is first needed.
+            line = self._lines[server] = SessionLine(
                 server,
                 lambda on_frame: self._open_link(server, on_frame),
                 self._from_line,
                 self._tasks,
                 self._make_catalog(server),
+                hello=self._hello,
+                greeted=self._greeted,
             )
-            self._lines[server] = line
-            if self._hello is not None and len(self.endpoint.servers) > 1:
-                await self._join(line)
+            if self.closed:
+                line.hang_up()
         return line
 
     async def initialize(self, frame: Frame) -> Frame:
@@ -98,16 +102,16 @@ class Session(Conversation):
             result = reply.value["result"]
             self.peer = peer_of(params, version=str(result.get("protocolVersion", "")), era=Era.LEGACY)
             self._hello = Frame({**frame.value, "params": {**params, "protocolVersion": self.peer.version}})
-            self.caller = _as_client(self.caller, params.get("clientInfo"))
+            self.caller = as_client(self.caller, params.get("clientInfo"))
         return reply
 
-    async def request(self, frame: Frame, emit: Emit) -> Reply:
-        """Answer any other request of the client."""
+    async def request(self, frame: Frame, emit: Emit, conversation: Conversation | None = None) -> Reply:
+        """Answer any other request of the client; `conversation` stands in where it brings an envelope of its own."""
         request: RequestId = frame.value["id"]
         if request in self.under_way:
             reason = f"the id {request!r} is in use by a request under way; use a new id"
             return Reply(Frame(error_reply(request, -32600, reason)))
-        return await self.endpoint.request(self, frame, emit)
+        return await self.endpoint.request(conversation or self, frame, emit)
 
     async def notified(self, frame: Frame) -> None:
         """Take a notification of the client to whom it concerns; what no revision defines goes nowhere."""
@@ -122,13 +126,14 @@ class Session(Conversation):
                 self.leave(request, withdrawn=True)
             return
         if method == "notifications/initialized":
-            self._greeted = frame
+            self._greeted = True
+        frame = without_our_keys_in(frame)
         for line in self._concerned(method, params):
             try:
                 if method == "notifications/initialized":
                     await line.initialized(frame)
                 else:
-                    await (await line.link()).send(frame)
+                    await line.tell(frame)
             except UpstreamError:
                 continue  # its next request finds out, and is told
 
@@ -137,9 +142,12 @@ class Session(Conversation):
         question = self._questions.pop(frame.value["id"], None)
         if question is None:
             return False
-        line, original = question
+        line, asked_on, original = question
+        if asked_on is not line.current:
+            return False  # whoever asked is gone, and nobody else did
+        answer = without_our_keys_in(frame)
         try:
-            await (await line.link()).send(Frame({**frame.value, "id": original}, kind=Kind.RESPONSE))
+            await line.tell(Frame({**answer.value, "id": original}, kind=Kind.RESPONSE))
         except UpstreamError:
             return False
         return True
@@ -169,6 +177,9 @@ class Session(Conversation):
         if frame.kind is Kind.REQUEST and frame.value["method"] not in SERVER_REQUESTS:
             await refuse(line, frame)
             return
+        if line.current is not None:
+            self.gate.heard_from(line.current)
+        frame = self._shifted(line, frame)
         beside = None if frame.value.get("method") in _STANDALONE else self._latest(line)
         if beside is not None:
             await beside.emit(frame)
@@ -176,6 +187,17 @@ class Session(Conversation):
         passed = self.from_server(line, frame)
         if passed is not None:
             await self._tell(passed)
+
+    def _shifted(self, line: Line, frame: Frame) -> Frame:
+        """Return progress so that it goes on from the heartbeats that its own exchange had from us."""
+        if frame.value.get("method") != "notifications/progress":
+            return frame
+        token = (frame.value.get("params") or {}).get("progressToken")
+        for exchanges in self.under_way.values():
+            for exchange in exchanges:
+                if exchange.server == line.server and exchange.heartbeats and exchange.progress_token == token:
+                    return shifted(frame, exchange.heartbeats)
+        return frame
 
     def _latest(self, line: Line) -> Exchange | None:
         """The newest request under way at this server whose client still listens."""
@@ -191,33 +213,37 @@ class Session(Conversation):
             raise TypeError("only a session can be asked")
         self._counter += 1
         fresh = self._counter
-        self._questions[fresh] = (line, frame.value["id"])
+        value = json.loads(frame.raw)  # read anew: the fast reader rounds large integers
+        self._questions[fresh] = (line, line.current, frame.value["id"])
         self._asked.append(fresh)
         while len(self._asked) > MAX_QUESTIONS:
             self._questions.pop(self._asked.popleft(), None)
-        return Frame({**frame.value, "id": fresh}, kind=Kind.REQUEST)
+        return Frame({**value, "id": fresh}, kind=Kind.REQUEST)
 
     def _cancelled_question(self, line: Line, frame: Frame) -> Frame | None:
         params = frame.value.get("params") or {}
-        for ours, (asker, original) in self._questions.items():
+        for ours, (asker, _, original) in self._questions.items():
             if asker is line and original == params.get("requestId"):
                 return Frame({**frame.value, "params": {**params, "requestId": ours}}, kind=frame.kind)
         return None
 
     def _concerned(self, method: str, params: dict[str, Any]) -> list[SessionLine]:
         if method == "notifications/progress":
-            asking = {id(line): line for line, _ in self._questions.values()}
+            asking = {id(line): line for line, *_ in self._questions.values()}
             return list(asking.values())
         return list(self._lines.values())
 
-    async def _join(self, line: SessionLine) -> None:
-        """A server that is first needed now gets the handshake that the client made when it came."""
-        hello = self._hello
-        if hello is None:
-            return
-        await line.initialize(Frame({**hello.value, "id": "holdshort-initialize"}))
-        if self._greeted is not None:
-            await line.initialized(self._greeted)
+
+class StatelessOnPipes(Conversation):
+    """One request of the stateless era on pipes: its own envelope, the lines of the session that the pipes are."""
+
+    def __init__(self, session: Session, caller: Caller, peer: Peer) -> None:
+        super().__init__(session.gate, caller, peer)
+        self._session = session
+        self.under_way = session.under_way
+
+    async def line(self, server: str) -> Line:
+        return await self._session.line(server)
 
 
 def peer_of(params: dict[str, Any], *, version: str, era: Era) -> Peer:
@@ -226,7 +252,8 @@ def peer_of(params: dict[str, Any], *, version: str, era: Era) -> Peer:
     return Peer(era, version, capabilities if isinstance(capabilities, dict) else {})
 
 
-def _as_client(caller: Caller, info: object) -> Caller:
+def as_client(caller: Caller, info: object) -> Caller:
+    """Return the caller with what its client says of itself (`clientInfo`)."""
     name = info.get("name") if isinstance(info, dict) else None
     version = info.get("version") if isinstance(info, dict) else None
     return Caller(

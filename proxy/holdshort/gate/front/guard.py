@@ -12,7 +12,12 @@ from holdshort.policy import Caller
 
 __all__ = ["Guard", "Refusal", "header_map"]
 
-_ONCE = frozenset({b"host", b"origin", b"authorization", b"content-type", b"mcp-session-id", b"content-length"})
+_ONCE = frozenset(
+    {
+        *(b"host", b"origin", b"authorization", b"content-type", b"content-length"),
+        *(b"mcp-session-id", b"mcp-protocol-version", b"last-event-id"),
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)

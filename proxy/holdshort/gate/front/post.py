@@ -51,6 +51,7 @@ class Post:
         "_writing",
         "born",
         "disconnected",
+        "finished",
         "headers",
         "last_sent",
         "on_disconnect",
@@ -80,24 +81,27 @@ class Post:
         self.headers = headers
         self.started = False
         self.disconnected = False
+        self.finished = False
         self.watcher: anyio.CancelScope | None = None
         self.on_disconnect: Callable[[], None] | None = None
 
     async def emit(self, frame: Frame) -> None:
         """Send a message that belongs to the request, before its response."""
-        if not self.streams:
+        if not self.streams or self.finished:
             return
         await self._begin()
         await self._write(self._stream.add(frame.raw) if self._stream is not None else event(frame.raw))
 
     async def ping(self) -> None:
         """Show that the connection is alive; begins the stream if the response is not there yet."""
-        if self.streams and not self.disconnected:
+        if self.streams and not self.disconnected and not self.finished:
             await self._begin()
             await self._write(PING)
 
     async def finish(self, frame: Frame | None, *, modern: bool) -> bool:
         """Send the response and end the answer; say whether it went to somebody."""
+        # From here on nothing else may be sent: a keep-alive after the answer would be the end of the server.
+        self.finished = True
         if not self.started:
             if frame is None:
                 await send_status(self._send, 202, self.headers)

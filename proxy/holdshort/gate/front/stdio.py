@@ -7,7 +7,6 @@ import asyncio
 import sys
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import replace
 from typing import Any, BinaryIO, Final
 
 import anyio
@@ -15,10 +14,11 @@ from anyio.abc import TaskGroup
 
 from holdshort.gate import answers
 from holdshort.gate.catalog import Catalog
+from holdshort.gate.conversation import Conversation
 from holdshort.gate.exchange import Emit, Peer
 from holdshort.gate.gate import Gate
 from holdshort.gate.methods import Era
-from holdshort.gate.session import Session
+from holdshort.gate.session import Session, StatelessOnPipes, as_client
 from holdshort.gate.single import SingleEndpoint
 from holdshort.gate.upstream import Link, Log, UpstreamError
 from holdshort.policy import Caller
@@ -117,26 +117,22 @@ class StdioFront:
             except UpstreamError as error:
                 await self._tell(Frame(answers.upstream_failed(request, str(error))))
             return
-        reply = await self._conversation(frame, session).request(frame, self._tell)
+        reply = await session.request(frame, self._tell, self._conversation(frame, session))
         if reply.frame is not None:
             await self._tell(reply.frame)
         if reply.settle is not None:
             await reply.settle(reply.frame is not None and self._out is not None and not self._out.broken)
 
-    def _conversation(self, frame: Frame, session: Session) -> Session:
-        """A stateless request brings its own envelope; the session stands in for its connection."""
+    def _conversation(self, frame: Frame, session: Session) -> Conversation:
+        """A stateless request brings its own envelope; only its pipes are the session's."""
         meta = (frame.value.get("params") or {}).get("_meta")
-        if not isinstance(meta, dict):
-            return session
-        version = meta.get(f"{MCP_META_PREFIX}protocolVersion")
-        if not isinstance(version, str):
+        version = meta.get(f"{MCP_META_PREFIX}protocolVersion") if isinstance(meta, dict) else None
+        if not isinstance(meta, dict) or not isinstance(version, str):
             return session
         declared = meta.get(f"{MCP_META_PREFIX}clientCapabilities")
         info = meta.get(f"{MCP_META_PREFIX}clientInfo")
-        session.peer = Peer(Era.MODERN, version, declared if isinstance(declared, dict) else {})
-        if isinstance(info, dict) and isinstance(info.get("name"), str):
-            session.caller = replace(self._caller, client=info["name"][:200])
-        return session
+        peer = Peer(Era.MODERN, version, declared if isinstance(declared, dict) else {})
+        return StatelessOnPipes(session, as_client(self._caller, info), peer)
 
     async def _tell(self, frame: Frame) -> None:
         if self._out is not None:
