@@ -15,6 +15,11 @@ RunSuite = Callable[[Route, str], Awaitable[Results]]
 
 
 @pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
 def suite() -> RunSuite:
     """Run the suite over a route at a revision, or return what that run gave before."""
     node = require(node_kit)
