@@ -1,12 +1,16 @@
 """`holdshort demo`: one read that runs and one commit that waits, on a real server over a scratch repository."""
 
+import logging
+import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -19,6 +23,8 @@ if TYPE_CHECKING:
     from holdshort.server.serve import Serving
 
 __all__ = ["demo_command"]
+
+_COLUMNS: Final = 110
 
 _CONFIG = """\
 version: 1
@@ -90,6 +96,9 @@ async def _story(folder: Path, *, yes: bool) -> int:
     from holdshort.server.serve import Serving, serve
 
     config = load_config(folder / "holdshort.yaml", os.environ)
+    log = make_log(level=logging.ERROR)
+    # The agent is told by its own calls what went wrong; its library need not say it again.
+    logging.getLogger("mcp").setLevel(logging.ERROR)
     ready = anyio.Event()
     found: list[Serving] = []
 
@@ -98,9 +107,7 @@ async def _story(folder: Path, *, yes: bool) -> int:
         ready.set()
 
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(
-            lambda: serve(config, folder / "state", make_log(level=40), say=_say, on_ready=on_ready), name="serve"
-        )
+        tasks.start_soon(lambda: serve(config, folder / "state", log, say=_say, on_ready=on_ready), name="serve")
         with anyio.fail_after(30):
             await ready.wait()
         code = await _agent(found[0], folder, yes=yes)
@@ -135,11 +142,14 @@ async def _agent(serving: "Serving", folder: Path, *, yes: bool) -> int:
         _say(f"    review page:    {record['review_url']}")
         _say(f"    in a terminal:  {_own_command()} approvals approve {record['id']} --state-dir {folder / 'state'}")
         result = await _repeat(client, commit, record, folder, serving, yes=yes)
+        outcome = (result.meta or {}).get("holdshort/interruption", {})
+        if outcome.get("state") == "pending":
+            _title("Stopped before anybody decided: nothing was committed")
+            return 1
 
         _title("The agent repeats the same call and gets the outcome")
         _say(_indent(_text(result)))
         _say(f"\n    commits in the repository: {_commits(folder)}")
-        outcome = (result.meta or {}).get("holdshort/interruption", {})
         ran = outcome.get("state") == "executed" and not result.is_error
         _title("One read ran, one commit was parked, approved, and ran once" if ran else "The commit did not run")
         return 0 if ran else 1
@@ -223,7 +233,12 @@ def _commits(folder: Path) -> int:
 
 
 def _own_command() -> str:
-    return "holdshort" if Path(sys.argv[0]).name == "holdshort" else f"{sys.executable} -m holdshort"
+    """What a person types in another terminal to run this same installation."""
+    called = Path(sys.argv[0])
+    if called.name != "holdshort":
+        return f"{shlex.quote(sys.executable)} -m holdshort"
+    found = shutil.which("holdshort")
+    return "holdshort" if found and called.samefile(found) else shlex.quote(str(called.absolute()))
 
 
 def _text(result: "CallToolResult") -> str:
@@ -231,7 +246,15 @@ def _text(result: "CallToolResult") -> str:
 
 
 def _indent(text: str) -> str:
-    return "\n".join(f"    {line}" for line in text.splitlines())
+    lines = [part for line in text.splitlines() for part in _fold(line) or [""]]
+    return "\n".join(f"    {line}" for line in lines)
+
+
+def _fold(line: str) -> list[str]:
+    # Never inside a word: the link and the id must stay whole.
+    return textwrap.wrap(
+        line, _COLUMNS, expand_tabs=False, replace_whitespace=False, break_long_words=False, break_on_hyphens=False
+    )
 
 
 def _title(text: str) -> None:
