@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -101,6 +101,7 @@ async def _story(folder: Path, *, yes: bool) -> int:
     logging.getLogger("mcp").setLevel(logging.ERROR)
     ready = anyio.Event()
     found: list[Serving] = []
+    code = 1
 
     def on_ready(serving: Serving) -> None:
         found.append(serving)
@@ -189,7 +190,7 @@ async def _approve(record: dict[str, Any], folder: Path, serving: "Serving") -> 
 
 
 @contextmanager
-def _scratch() -> Iterator[Path]:
+def _scratch() -> Generator[Path]:
     with tempfile.TemporaryDirectory(prefix="holdshort-demo-", ignore_cleanup_errors=True) as name:
         yield Path(name)
 
