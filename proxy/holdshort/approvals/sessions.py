@@ -1,7 +1,7 @@
 """Browser sessions and one-time login links.
 
-A cookie is worth one approver for 30 idle minutes, 12 hours in all. A link's code is worth one login, within 15
-minutes; it travels in the fragment of a URL, so it is in no request line, no log and no preview.
+A cookie is worth one approver for a while, shorter when idle. A link's code is worth one login, within minutes; it
+travels in the fragment of a URL, so it is in no request line, no log and no preview. `SessionLimits` has the times.
 """
 
 import hashlib

@@ -193,7 +193,7 @@ def login(
     state_dir: StateDir = None,
     token_file: TokenFile = None,
 ) -> None:
-    """Print a link that logs one browser in, once, within 15 minutes."""
+    """Print a link that logs one browser in, once, within 15 minutes or what `login_link` says."""
     with _reported():
         connection = _connection(url, state_dir, token_file)
         following = "/" if call_id is None else f"/review/{_find(connection, call_id)['id']}"

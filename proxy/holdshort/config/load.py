@@ -163,6 +163,10 @@ def _config(reading: Reading, document: Value, path: Path, wrapped: ServerConfig
     approvals = reading.section(keys["approvals"].value, "approvals", APPROVALS_KEYS) if "approvals" in keys else None
     approvals_listen, public_url = _approvals(reading, approvals or {}, listen)
     limits = read_limits(reading, keys.get("limits"))
+    separated = read_switch(reading, keys.get("separation_of_duties"))
+    if separated and not any(agent.acts_for for agent in people.agents):
+        message = "separation_of_duties: no agent says whom it `acts_for`, so nobody is barred"
+        reading.note(keys["separation_of_duties"].place, message)
     return Config(
         path=path,
         servers=tuple(block.servers),
@@ -175,7 +179,7 @@ def _config(reading: Reading, document: Value, path: Path, wrapped: ServerConfig
         hold=read_hold(reading, keys.get("hold")),
         limits=limits,
         state_dir=read_folder(reading, keys.get("state_dir"), path.parent, reading.environ),
-        separation_of_duties=read_switch(reading, keys.get("separation_of_duties")),
+        separation_of_duties=separated,
         allowed_hosts=read_names(reading, keys.get("allowed_hosts")),
         allowed_origins=read_names(reading, keys.get("allowed_origins"), origins=True),
         notes=tuple(reading.notes),

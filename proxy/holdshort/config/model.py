@@ -91,29 +91,30 @@ class HoldConfig:
 
 @dataclass(frozen=True, slots=True)
 class LimitsConfig:
-    """Every limit that a file can set; `docs/configuration.md` has the table. `_bytes` are bytes, times are seconds."""
+    """Every limit that a file can set; `docs/configuration.md` has the table. `_bytes` are bytes, times are seconds.
+
+    There is none on how long a request may take in all: one that waits for a person is answered when its hold is over,
+    and one that runs ends when its server has been silent for `upstream_timeout`.
+    """
 
     request_bytes: int = 4 * 1024 * 1024
     line_bytes: int = 16 * 1024 * 1024
     response_bytes: int = 16 * 1024 * 1024
-    compression_ratio: int = 100
     json_depth: int = 64
     json_keys: int = 10_000
     string_bytes: int = 4 * 1024 * 1024
     tool_name_chars: int = 128
     header_timeout: float = 10
     body_timeout: float = 30
-    request_grace: float = 10
     pending_expiry: float = 24 * 3600
-    dispatch_deadline: float = 300
-    dispatch_deadline_detached: float = 3600
+    dispatch_deadline: float = 3600
     result_retention: float = 24 * 3600
     pending_per_agent: int = 100
     pending_per_server: int = 1_000
     pending_total: int = 20_000
     decisions_per_minute: int = 60
     decisions_burst: int = 20
-    upstream_timeout: float = 60
+    upstream_timeout: float = 300
     connect_timeout: float = 5
     restart_backoff: float = 1
     restart_backoff_max: float = 60
@@ -132,8 +133,8 @@ class LimitsConfig:
 class ServerConfig:
     """One upstream. `label` is its name in `mcpServers`; what may hold a secret is kept out of `repr`.
 
-    `timeout`: seconds for one call, None for `limits.upstream_timeout`. With `trust_annotations` false, policy sees the
-    careful defaults instead of what the server declares about its tools.
+    `timeout`: seconds of silence in one call, None for `limits.upstream_timeout`. With `trust_annotations` false,
+    policy sees the careful defaults instead of what the server declares about its tools.
     """
 
     label: str

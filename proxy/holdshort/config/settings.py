@@ -7,7 +7,6 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from holdshort.config.document import Entry, Value
-from holdshort.config.later import LATER_LIMITS, LATER_SETTINGS
 from holdshort.config.model import DEFAULT_LISTEN, HoldConfig, LimitsConfig, Listen
 from holdshort.config.reading import Reading
 from holdshort.config.units import parse_listen
@@ -27,9 +26,10 @@ __all__ = [
 
 APPROVALS_KEYS: Final = ("listen", "public_url")
 HOLD_KEYS: Final = ("default", "clients")
-LIMIT_KEYS: Final = tuple(limit.name for limit in fields(LimitsConfig) if limit.name not in LATER_LIMITS)
+LIMIT_KEYS: Final = tuple(limit.name for limit in fields(LimitsConfig))
 
 _LONGEST_HOLD: Final = 3600.0
+_DEEPEST: Final = 512
 
 
 def read_listen(reading: Reading, entry: Entry | None, what: str = "listen") -> Listen | None:
@@ -102,28 +102,23 @@ def read_switch(reading: Reading, entry: Entry | None) -> bool:
     """Read a switch that is off by default."""
     if entry is None:
         return False
-    switched_on = reading.flag(entry.value, entry.key) is True
-    if switched_on and entry.key in LATER_SETTINGS:
-        message = f"`{entry.key}` is not supported in this version; without it the file would protect less than it says"
-        reading.problem(entry.place, message)
-    return switched_on
+    return reading.flag(entry.value, entry.key) is True
 
 
 def read_limits(reading: Reading, entry: Entry | None) -> LimitsConfig:
     """Read `limits`; what is not said keeps its default."""
     if entry is None:
         return LimitsConfig()
-    found = reading.section(entry.value, "limits", LIMIT_KEYS, ignored=LATER_LIMITS) or {}
-    for later in entry.value.entries:
-        if later.key in LATER_LIMITS:
-            reading.problem(later.place, f"limits: `{later.key}` cannot be set in this version; leave it out")
+    found = reading.section(entry.value, "limits", LIMIT_KEYS) or {}
     given: dict[str, Any] = {}
     for key, item in found.items():
         read: Callable[[Value, str], float | int | None]
         is_time = LimitsConfig.__annotations__[key] is float
         read = reading.seconds if is_time else reading.size if key.endswith("_bytes") else reading.count
         number = read(item.value, key)
-        if number is not None:
+        if key == "json_depth" and number is not None and number > _DEEPEST:
+            reading.problem(item.value.place, f"json_depth: at most {_DEEPEST} levels can be read")
+        elif number is not None:
             given[key] = number
     return LimitsConfig(**given)
 

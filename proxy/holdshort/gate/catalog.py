@@ -5,7 +5,8 @@ A tool that its server does not list does not exist for an agent, exactly like a
 
 import re
 import secrets
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
@@ -15,16 +16,14 @@ import orjson
 
 from holdshort import __version__
 from holdshort.gate.exchange import Peer
+from holdshort.gate.listing import Listing, ListLimits
 from holdshort.gate.methods import MODERN_VERSIONS, Era
 from holdshort.gate.upstream import Link, UpstreamProtocol, UpstreamTimeout
 from holdshort.interruption import definition_digest
 from holdshort.policy import Caller, Policy, ToolFacts
 from holdshort.wire import MCP_META_PREFIX, Frame, Limits, MalformedMessage, decode, encode
 
-__all__ = ["FRESH_SECONDS", "MAX_TOOLS", "RECENT_SECONDS", "Catalog", "Definition", "envelope"]
-
-MAX_TOOLS: Final = 1_000
-"""Tools kept of one server; more than a model could choose from, and a bound on what a hostile server costs."""
+__all__ = ["FRESH_SECONDS", "RECENT_SECONDS", "Catalog", "Definition", "envelope"]
 
 FRESH_SECONDS: Final = 30.0
 """How long a tool list is believed: not every server tells that it changed, and what it declares decides."""
@@ -35,7 +34,9 @@ lists."""
 
 _MAX_PAGES: Final = 100
 _LIST_SECONDS: Final = 30
-_LIST_LIMITS: Final = Limits(max_bytes=16 * 1024 * 1024, max_string_bytes=16 * 1024 * 1024)
+_LIST_LIMITS: Final = Limits(max_bytes=sys.maxsize, max_depth=512, max_keys=sys.maxsize, max_string_bytes=sys.maxsize)
+"""The link has held it to its limits; here it is only taken apart."""
+
 _LONG_INTEGER = re.compile(rb"\d{19}")
 _HINTS: Final = {
     "read_only": ("readOnlyHint", False),
@@ -84,9 +85,19 @@ class Catalog:
     """The tools of one link, learnt from the lists the client asks for, or asked for by ourselves when needed."""
 
     def __init__(
-        self, server: str, *, trust_annotations: bool, identity: str = "", fresh_seconds: float = FRESH_SECONDS
+        self,
+        server: str,
+        *,
+        trust_annotations: bool,
+        identity: str = "",
+        fresh_seconds: float = FRESH_SECONDS,
+        limits: ListLimits = ListLimits(),  # noqa: B008 (frozen)
+        left_out: Callable[[str, Mapping[str, list[str]]], None] | None = None,
     ) -> None:
         self.server = server
+        self._limits = limits
+        self._left_out = left_out
+        self._listing = Listing(limits)
         self._trust = trust_annotations
         self._identity = identity
         self._fresh_seconds = fresh_seconds
@@ -131,6 +142,7 @@ class Catalog:
 
     async def _read(self, link: Link, peer: Peer) -> None:
         found: dict[str, Definition] = {}
+        listing = Listing(self._limits)
         cursor: str | None = None
         for _ in range(_MAX_PAGES):
             params: dict[str, Any] = {} if peer.era is Era.LEGACY else {"_meta": envelope()}
@@ -148,23 +160,27 @@ class Catalog:
                     break  # a server without tools
                 raise UpstreamProtocol(self.server, f"would not list its tools: {reply.value['error']['message']}")
             result = self._read_result(reply)
-            for definition in self._define(result.get("tools")):
+            for definition in self._define(listing.take(result.get("tools"), len(reply.raw))):
                 found[definition.name] = definition
             next_cursor = result.get("nextCursor")
-            if not isinstance(next_cursor, str) or next_cursor == cursor or len(found) >= MAX_TOOLS:
+            if not isinstance(next_cursor, str) or next_cursor == cursor or listing.full:
                 break
             cursor = next_cursor
+        self._tell(listing)
         self._definitions = found
         self._last = None
         self._complete = True
         self._read_at = anyio.current_time()
 
-    def _define(self, tools: object) -> Iterable[Definition]:
-        for raw in tools if isinstance(tools, list) else ():
-            if isinstance(raw, dict) and isinstance(raw.get("name"), str):
-                known = self._definitions.get(raw["name"])
-                same = known is not None and known.raw == raw
-                yield known if known is not None and same else Definition(raw, self.facts_of(raw), self._identity)
+    def _define(self, tools: Iterable[dict[str, Any]]) -> Iterable[Definition]:
+        for raw in tools:
+            known = self._definitions.get(raw["name"])
+            same = known is not None and known.raw == raw
+            yield known if known is not None and same else Definition(raw, self.facts_of(raw), self._identity)
+
+    def _tell(self, listing: Listing) -> None:
+        if listing.left_out and self._left_out is not None:
+            self._left_out(self.server, listing.left_out)
 
     def facts_of(self, raw: Mapping[str, Any]) -> ToolFacts:
         """Return what policy may know of a tool so defined; hints count only where this server is trusted."""
@@ -180,7 +196,7 @@ class Catalog:
         )
 
     def filter_list(self, reply: Frame, policy: Policy, caller: Caller, *, first_page: bool, rename: str = "") -> Frame:
-        """Return a `tools/list` response without the tools that policy hides from this caller.
+        """Return a `tools/list` response without the tools that policy hides from this caller, or that are left out.
 
         Order, cursor and every unknown field stay; the page is remembered, so the call that follows needs no list of
         our own. `rename` is put before every name (`server__`).
@@ -203,8 +219,14 @@ class Catalog:
 
     def _filter(self, reply: Frame, policy: Policy, caller: Caller, *, first_page: bool, rename: str) -> Frame:
         result = self._read_result(reply)
-        definitions = list(self._define(result.get("tools")))
-        self._remember(definitions, first_page=first_page, last_page=not isinstance(result.get("nextCursor"), str))
+        tools = result.get("tools")
+        if first_page:
+            self._listing = Listing(self._limits)
+        listing = self._listing
+        definitions = list(self._define(listing.take(tools, len(reply.raw))))
+        self._tell(listing)
+        last_page = listing.full or not isinstance(result.get("nextCursor"), str)
+        self._remember(definitions, first_page=first_page, last_page=last_page)
         kept = [
             {**definition.raw, "name": rename + definition.name} if rename else definition.raw
             for definition in definitions
@@ -212,10 +234,12 @@ class Catalog:
         ]
         changed = dict(result)
         changed["tools"] = kept
+        if listing.full:
+            changed.pop("nextCursor", None)
         if "cacheScope" in changed:
             # MCP 2026-07-28, caching: what one caller may see must not be served to another.
             changed["cacheScope"] = "private"
-        elif len(kept) == len(definitions) and not rename:
+        elif not rename and (not isinstance(tools, list) or len(kept) == len(tools)):
             return reply
         return Frame({**reply.value, "result": changed}, encode({**reply.value, "result": changed}), reply.kind)
 
@@ -223,12 +247,11 @@ class Catalog:
         self._last = None
         if first_page:
             self._complete = last_page
-            self._definitions = {definition.name: definition for definition in definitions[:MAX_TOOLS]}
+            self._definitions = {definition.name: definition for definition in definitions}
             self._read_at = anyio.current_time()
         else:
             # Later pages only add; the list counts as complete once we have read it whole ourselves.
-            room = max(0, MAX_TOOLS - len(self._definitions))
-            self._definitions |= {definition.name: definition for definition in definitions[:room]}
+            self._definitions |= {definition.name: definition for definition in definitions}
 
     def _read_result(self, reply: Frame) -> dict[str, Any]:
         """The result of a list, every digit kept: a schema's bounds are part of what is approved."""

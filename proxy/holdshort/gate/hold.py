@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Final
 
-__all__ = ["HEARTBEAT_SECONDS", "KEEPALIVE_SECONDS", "PATIENT_SECONDS", "UNKNOWN_CLIENT_SECONDS", "HoldBudgets"]
+__all__ = ["HEARTBEAT_SECONDS", "PATIENT_SECONDS", "UNKNOWN_CLIENT_SECONDS", "HoldBudgets"]
 
 UNKNOWN_CLIENT_SECONDS: Final = 4.0
 """A stock OpenAI Agents SDK stops waiting at 5 seconds, and does not say who it is."""
@@ -19,9 +19,6 @@ PATIENT_SECONDS: Final = 45.0
 
 HEARTBEAT_SECONDS: Final = 10.0
 """Between progress notifications while a call is held, for a client that asked for progress."""
-
-KEEPALIVE_SECONDS: Final = 15.0
-"""A stream is never silent for longer than this."""
 
 _PATIENT_CLIENTS: Final = (
     "claude-ai",

@@ -1,7 +1,8 @@
 """What every process of ours is made of: the store, the servers, the gate, and who may talk to it."""
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping
+import math
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
@@ -17,6 +18,7 @@ from holdshort.gate.edits import EditJudge
 from holdshort.gate.exchange import Emit
 from holdshort.gate.gate import Gate
 from holdshort.gate.hold import HoldBudgets
+from holdshort.gate.listing import LeftOut, ListLimits
 from holdshort.gate.parking import ParkingDesk
 from holdshort.gate.seal import Sealer, load_seal_key
 from holdshort.gate.upstream import Eras, Link, Log, Upstream, UpstreamError, UpstreamLimits
@@ -30,6 +32,8 @@ __all__ = ["Core", "open_core", "request_limits"]
 
 
 _PAGE_SECONDS: Final = 5.0
+_SLOWEST_SECONDS = 5.0
+"""How long what several servers answer together waits for the slowest of them to say what it speaks."""
 
 
 @dataclass(slots=True)
@@ -44,6 +48,7 @@ class Core:
     upstreams: Mapping[str, Upstream]
     gate: Gate
     log: Log
+    left_out: LeftOut
     review_base: str | None = None
     """Where the review page is; known once something listens."""
     page_known: anyio.Event = field(default_factory=anyio.Event)
@@ -66,24 +71,37 @@ class Core:
     def make_catalog(self, server: str) -> Catalog:
         """Return an empty catalog for a link to this server."""
         identity = self.upstreams[server].identity
-        return Catalog(server, trust_annotations=self.trust_annotations(server), identity=identity)
+        return Catalog(
+            server,
+            trust_annotations=self.trust_annotations(server),
+            identity=identity,
+            limits=ListLimits.of(self.config.limits),
+            left_out=self.left_out,
+        )
 
     def open_link(self, server: str, on_frame: Emit) -> AbstractAsyncContextManager[Link]:
         """Open a link of a session's own."""
         return self.upstreams[server].open(on_frame)
 
-    async def probe(self) -> Mapping[str, Eras]:
-        """Return what each server that can be reached speaks."""
-        found: dict[str, Eras] = {}
+    async def probe(self, labels: Sequence[str] | None = None) -> Mapping[str, Eras]:
+        """Return what each of these servers (None: of all) speaks, if it can be asked.
 
-        async def ask(label: str, upstream: Upstream) -> None:
+        Several are waited for only so long: one that hangs must not keep the others' clients waiting. It is asked on.
+        """
+        wanted = tuple(self.upstreams) if labels is None else labels
+        unknown = [label for label in wanted if self.upstreams[label].spoken is None]
+
+        async def ask(label: str) -> None:
             with contextlib.suppress(UpstreamError):
-                found[label] = await upstream.eras()
+                await self.upstreams[label].eras()
 
-        async with anyio.create_task_group() as tasks:
-            for label, upstream in self.upstreams.items():
-                tasks.start_soon(ask, label, upstream)
-        return {label: found[label] for label in self.upstreams if label in found}
+        if unknown:
+            with anyio.move_on_after(_SLOWEST_SECONDS if len(wanted) > 1 else math.inf):
+                async with anyio.create_task_group() as tasks:
+                    for label in unknown:
+                        tasks.start_soon(ask, label)
+        spoken = {label: self.upstreams[label].spoken for label in wanted}
+        return {label: eras for label, eras in spoken.items() if eras is not None}
 
     def facts_of(self, server: str, definition: Mapping[str, Any]) -> ToolFacts:
         """Return what policy may know of a tool with this definition."""
@@ -147,7 +165,7 @@ def _acts_for(config: Config) -> Callable[[str], str | None]:
 
 
 @asynccontextmanager
-async def open_core(config: Config, state_dir: Path, log: Log, *, stop_seconds: float = 2.0) -> AsyncIterator[Core]:
+async def open_core(config: Config, state_dir: Path, log: Log, *, stop_seconds: float = 2.0) -> AsyncGenerator[Core]:
     """Build everything and run it; leaving stops it in reverse order.
 
     `stop_seconds` is the patience with a child at each step of stopping it.
@@ -160,25 +178,16 @@ async def open_core(config: Config, state_dir: Path, log: Log, *, stop_seconds: 
         per_agent=limits.pending_per_agent, per_server=limits.pending_per_server, total=limits.pending_total
     )
     async with contextlib.AsyncExitStack() as stack:
-        store = await stack.enter_async_context(open_store(state_dir, clock=utc_now, quotas=quotas))
+        retention = timedelta(seconds=limits.result_retention)
+        opened = open_store(state_dir, clock=utc_now, quotas=quotas, retention=retention)
+        store = await stack.enter_async_context(opened)
         principals = Principals(agents=config.agents, approvers=config.approvers)
         first_token: ApproverToken | None = None
         if not principals.has_approvers:
             first_token = approver_token(state_dir)
             principals = principals.with_approver(first_token.token)
         upstreams = {
-            server.label: Upstream(
-                server,
-                log=log,
-                limits=UpstreamLimits(
-                    message=Limits(limits.response_bytes, limits.json_depth, limits.json_keys, limits.response_bytes),
-                    connect_seconds=limits.connect_timeout,
-                    buffered_frames=limits.event_buffer,
-                    restart_seconds=limits.restart_backoff,
-                    restart_max_seconds=limits.restart_backoff_max,
-                    stop_seconds=stop_seconds,
-                ),
-            )
+            server.label: Upstream(server, log=log, limits=UpstreamLimits.of(limits, stop_seconds=stop_seconds))
             for server in config.servers
         }
         sealers: list[Sealer] = []
@@ -199,11 +208,17 @@ async def open_core(config: Config, state_dir: Path, log: Log, *, stop_seconds: 
             sealer=sealer,
             review_url=lambda interruption: core.review_url(interruption),
             acts_for=_acts_for(config),
-            dispatch_window=timedelta(seconds=limits.dispatch_deadline_detached),
+            dispatch_window=timedelta(seconds=limits.dispatch_deadline),
         )
         timeouts = {server.label: server.timeout for server in config.servers if server.timeout is not None}
-        gate = Gate(desk, timeout_seconds=limits.upstream_timeout, timeouts=timeouts, several_agents=len(config.agents) > 1, log=log)
-        core = Core(config, state_dir, store, principals, first_token, upstreams, gate, log)
+        gate = Gate(
+            desk,
+            timeout_seconds=limits.upstream_timeout,
+            timeouts=timeouts,
+            several_agents=len(config.agents) > 1,
+            log=log,
+        )
+        core = Core(config, state_dir, store, principals, first_token, upstreams, gate, log, LeftOut(log))
         for upstream in upstreams.values():
             await stack.enter_async_context(upstream.run())
         await stack.enter_async_context(gate.run())

@@ -84,7 +84,7 @@ def _build(core: Core) -> "WebServer":
     from holdshort.server.web import WebServer
 
     app = build_app(approval_deps(core))
-    return WebServer(app, close_streams=lambda: close_streams(app))
+    return WebServer(app, core.config.limits, close_streams=lambda: close_streams(app))
 
 
 def _bind_near(configured: Listen | None, before: str | None) -> socket.socket:

@@ -68,10 +68,11 @@ async def serve(
         deps = approval_deps(core)
         approvals = build_app(deps)
         async with HttpFront(wiring).run() as front, LegacySseFront(wiring).run() as legacy:
-            servers = [WebServer(_root(front, legacy, approvals if page_socket is None else None))]
+            limits = config.limits
+            servers = [WebServer(_root(front, legacy, approvals if page_socket is None else None), limits)]
             sockets = [socket]
             if page_socket is not None:
-                servers.append(WebServer(approvals))
+                servers.append(WebServer(approvals, limits))
                 sockets.append(page_socket)
             async with anyio.create_task_group() as tasks:
                 for server, bound in zip(servers, sockets, strict=True):
@@ -103,16 +104,20 @@ def make_wiring(core: Core, port: int) -> Wiring:
     endpoints: dict[str, Endpoint] = {"": FleetEndpoint(labels, core.probe, core.log)}
     endpoints |= {label: SingleEndpoint(label) for label in labels}
 
+    told: set[tuple[str, ...]] = set()
+
     async def eras(endpoint: Endpoint) -> tuple[bool, bool]:
-        found = await core.probe()
-        spoken = [found[label] for label in endpoint.servers if label in found]
+        found = await core.probe(endpoint.servers)
+        spoken = list(found.values())
         if not spoken:
             # Nobody can be asked now: the request itself tells what is wrong.
             return True, True
         legacy, modern = all(each.legacy for each in spoken), all(each.modern for each in spoken)
         if not legacy and not modern:
-            left_out = [label for label in endpoint.servers if label in found and not found[label].legacy]
-            core.log.warning("servers share no protocol era; these are left out of /mcp", servers=left_out)
+            left_out = tuple(label for label in found if not found[label].legacy)
+            if left_out not in told:
+                told.add(left_out)
+                core.log.warning("servers share no protocol era; these are left out of /mcp", servers=left_out)
             return True, False
         return legacy, modern
 
@@ -127,6 +132,8 @@ def make_wiring(core: Core, port: int) -> Wiring:
         make_catalog=core.make_catalog,
         eras=eras,
         limits=request_limits(core.config),
+        keepalive_seconds=core.config.limits.keepalive,
+        buffered_events=core.config.limits.event_buffer,
     )
 
 

@@ -1,17 +1,13 @@
 """Reading one message from an HTTP request, and refusing what is none."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
-
-import anyio
+from typing import Any
 
 from holdshort.gate.front.guard import Refusal
 from holdshort.gate.front.post import send_json
 from holdshort.wire import Frame, Limits, MalformedMessage, MessageTooLarge, classify, decode, encode, error_reply
 
 __all__ = ["Receive", "Send", "check_content_type", "read_message", "refuse"]
-
-_BODY_SECONDS: Final = 30.0
 
 Receive = Callable[[], Any]
 Send = Callable[[dict[str, Any]], Any]
@@ -35,10 +31,8 @@ def check_content_type(headers: Mapping[bytes, bytes]) -> Refusal | None:
 async def read_message(headers: Mapping[bytes, bytes], receive: Receive, send: Send, limits: Limits) -> Frame | None:
     """Return the body's message, strictly decoded; None when it was none and the client has been told so."""
     try:
+        # How long a body may take is watched where connections are: `server.web`.
         raw = await _read_body(headers, receive, limits.max_bytes)
-        if raw is None:
-            await refuse(send, Refusal(408, f"the body took longer than {_BODY_SECONDS:g} seconds"))
-            return None
         value = decode(raw, limits)
         return Frame(value, raw, classify(value))
     except MessageTooLarge as error:
@@ -49,7 +43,7 @@ async def read_message(headers: Mapping[bytes, bytes], receive: Receive, send: S
     return None
 
 
-async def _read_body(headers: Mapping[bytes, bytes], receive: Receive, max_bytes: int) -> bytes | None:
+async def _read_body(headers: Mapping[bytes, bytes], receive: Receive, max_bytes: int) -> bytes:
     length = headers.get(b"content-length", b"0")
     if length.isdigit() and int(length) > max_bytes:
         raise MessageTooLarge(f"the message has {int(length)} bytes; at most {max_bytes} are read")
@@ -58,15 +52,13 @@ async def _read_body(headers: Mapping[bytes, bytes], receive: Receive, max_bytes
     if not message.get("more_body"):
         return body
     parts, size = [body], len(body)
-    with anyio.move_on_after(_BODY_SECONDS):
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return b""
-            parts.append(message.get("body", b""))
-            size += len(parts[-1])
-            if size > max_bytes:
-                raise MessageTooLarge(f"the message has more than {max_bytes} bytes; at most {max_bytes} are read")
-            if not message.get("more_body"):
-                return b"".join(parts)
-    return None
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return b""
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > max_bytes:
+            raise MessageTooLarge(f"the message has more than {max_bytes} bytes; at most {max_bytes} are read")
+        if not message.get("more_body"):
+            return b"".join(parts)

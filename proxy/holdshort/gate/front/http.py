@@ -6,7 +6,7 @@ A bare ASGI endpoint: no framework object is made for an allowed call. Long requ
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -21,10 +21,10 @@ from holdshort.gate.exchange import Emit, Peer
 from holdshort.gate.front.body import Receive, Send, check_content_type, read_message, refuse
 from holdshort.gate.front.guard import Guard, Refusal, header_map
 from holdshort.gate.front.post import Post, send_json, send_status
-from holdshort.gate.front.streams import PING, SSE_HEADERS, Streams
+from holdshort.gate.front.sessions import HttpSession, Sessions
+from holdshort.gate.front.streams import PING, SSE_HEADERS
 from holdshort.gate.gate import Gate
 from holdshort.gate.headers import check_envelope, check_parameters
-from holdshort.gate.hold import KEEPALIVE_SECONDS
 from holdshort.gate.line import Line, ModernLine
 from holdshort.gate.methods import HANDSHAKE_VERSIONS, MODERN_VERSIONS, Era
 from holdshort.gate.session import Session
@@ -43,8 +43,6 @@ __all__ = ["HttpFront", "Wiring"]
 
 _TICK_SECONDS: Final = 0.1
 _WATCH_AFTER_SECONDS: Final = 0.05
-_SESSION_IDLE_SECONDS: Final = 1_800.0
-_MAX_SESSIONS: Final = 10_000
 _PRIMING_SINCE: Final = "2025-11-25"
 
 Scope = Mapping[str, Any]
@@ -65,6 +63,10 @@ class Wiring:
     eras: Callable[[Endpoint], Any]
     """Async: which eras an endpoint offers, as (legacy, modern)."""
     limits: Limits
+    keepalive_seconds: float
+    """A stream is never silent for longer than this."""
+    buffered_events: int
+    """Messages kept for a stream that nobody reads, or that may be resumed."""
 
 
 class StatelessConversation(Conversation):
@@ -78,33 +80,17 @@ class StatelessConversation(Conversation):
         return self._shared[server]
 
 
-class _HttpSession:
-    """A session as HTTP sees it: its streams, and when it was last used."""
-
-    def __init__(self, name: str, now: float) -> None:
-        self.name = name
-        self.streams = Streams()
-        self.standalone = self.streams.new()
-        self.listening = False
-        self.last_used = now
-        self.session: Session | None = None
-
-    async def tell(self, frame: Frame) -> None:
-        """Keep a message for the standalone stream; it is sent when the client listens."""
-        self.standalone.add(frame.raw)
-
-
 class HttpFront:
     """The ASGI application of the MCP side."""
 
     def __init__(self, wiring: Wiring) -> None:
         self._wiring = wiring
-        self._sessions: dict[str, _HttpSession] = {}
+        self._sessions = Sessions()
         self._posts: set[Post] = set()
         self._tasks: TaskGroup | None = None
 
     @asynccontextmanager
-    async def run(self) -> AsyncIterator["HttpFront"]:
+    async def run(self) -> AsyncGenerator["HttpFront"]:
         """Own sessions and their lines, and the ticker; leaving ends them all."""
         async with anyio.create_task_group() as tasks:
             self._tasks = tasks
@@ -117,8 +103,8 @@ class HttpFront:
 
     def close(self) -> None:
         """End every session, so that open streams do not keep a server that stops."""
-        for held in list(self._sessions.values()):
-            self._end(held)
+        for held in self._sessions:
+            self._sessions.end(held)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Take one HTTP request."""
@@ -136,9 +122,9 @@ class HttpFront:
             case "POST":
                 await self._post(scope, headers, receive, send, endpoint, caller)
             case "GET":
-                await self._listen(headers, receive, send, caller)
+                await self._listen(headers, receive, send, endpoint, caller)
             case "DELETE":
-                await self._delete(headers, send, caller)
+                await self._delete(headers, send, endpoint, caller)
             case _:
                 await send_status(send, 405, ((b"allow", b"GET, POST, DELETE"),))
         return None
@@ -214,7 +200,7 @@ class HttpFront:
         )
         conversation = StatelessConversation(self._wiring.gate, known, peer, self._wiring.modern_lines)
         post = Post(receive, send, _now(), streams=streams)
-        await self._run(post, conversation, endpoint, frame, modern=True)
+        return await self._run(post, conversation, endpoint, frame, modern=True)
 
     async def _check_parameters(
         self, endpoint: Endpoint, caller: Caller, frame: Frame, lines: list[tuple[str, str]]
@@ -234,7 +220,7 @@ class HttpFront:
             definition = line.catalog.find(target[1]) or await line.catalog.ensure(target[1], await line.link(), peer)
         except UpstreamError:
             return None  # the call itself meets the same trouble, and words it
-        if definition is None or not definition.has_header_parameters:
+        if definition is None or not definition.has_header_parameters or self._wiring.gate.hides(definition, caller):
             return None
         return check_parameters(definition.raw.get("inputSchema"), arguments, lines)
 
@@ -252,12 +238,9 @@ class HttpFront:
     ) -> None:
         if frame.kind is Kind.REQUEST and frame.value["method"] == "initialize":
             return await self._initialize(send, endpoint, caller, frame)
-        held = await self._session(headers, send, caller, endpoint)
+        held = await self._session(headers, send, endpoint, caller)
         if held is None or held.session is None:
             return None
-        if version and version not in HANDSHAKE_VERSIONS:
-            reason = f"Unsupported protocol version: {version[:40]} (supported: {', '.join(HANDSHAKE_VERSIONS)})"
-            return await send_json(send, 400, encode(error_reply(frame.value.get("id"), -32600, reason)))
         session = held.session
         if frame.kind is Kind.NOTIFICATION:
             await session.notified(frame)
@@ -282,15 +265,15 @@ class HttpFront:
         if self._tasks is None:
             raise RuntimeError("the front is not running")
         request = frame.value["id"]
-        if len(self._sessions) >= _MAX_SESSIONS:
+        if not self._sessions.make_room(caller.agent):
             reason = "too many sessions are open; end some or try again later"
-            return await send_json(send, 503, encode(error_reply(request, -31_001, reason)))
+            return await send_json(send, 429, encode(error_reply(request, -31_001, reason)))
         if not (await self._wiring.eras(endpoint))[0]:
             data = {"supported": list(MODERN_VERSIONS)}
             return await send_json(
                 send, 400, encode(error_reply(request, -32022, "Unsupported protocol version", data))
             )
-        held = _HttpSession(secrets.token_urlsafe(24), _now())
+        held = HttpSession(secrets.token_urlsafe(24), caller.agent, _now(), self._wiring.buffered_events)
         session = Session(
             self._wiring.gate,
             endpoint,
@@ -310,7 +293,7 @@ class HttpFront:
         if "error" in reply.value:
             session.close()
             return await send_json(send, 200, reply.raw)
-        self._sessions[held.name] = held
+        self._sessions.add(held)
         return await send_json(send, 200, reply.raw, ((b"mcp-session-id", held.name.encode()),))
 
     async def _run(
@@ -328,9 +311,12 @@ class HttpFront:
                 reply = await conversation.request(frame, post.emit)
             else:
                 reply = await endpoint.request(conversation, frame, post.emit)
-            taken = await post.finish(reply.frame, modern=modern)
-            if reply.settle is not None:
-                await reply.settle(taken)
+            taken = False
+            try:
+                taken = await post.finish(reply.frame, modern=modern)
+            finally:
+                if reply.settle is not None:
+                    await reply.settle(taken)
         finally:
             self._posts.discard(post)
             if post.watcher is not None:
@@ -338,12 +324,14 @@ class HttpFront:
 
     # GET and DELETE
 
-    async def _listen(self, headers: Mapping[bytes, bytes], receive: Receive, send: Send, caller: Caller) -> None:
+    async def _listen(
+        self, headers: Mapping[bytes, bytes], receive: Receive, send: Send, endpoint: Endpoint, caller: Caller
+    ) -> None:
         if b"mcp-session-id" not in headers:
             return await send_status(send, 405, ((b"allow", b"POST"),))
         if b"text/event-stream" not in headers.get(b"accept", b"").lower():
             return await refuse(send, Refusal(406, "accept `text/event-stream`"))
-        held = await self._session(headers, send, caller, None)
+        held = await self._session(headers, send, endpoint, caller)
         if held is None:
             return None
         stream, number = held.standalone, 0
@@ -370,7 +358,7 @@ class HttpFront:
                         await send({"type": "http.response.body", "body": data, "more_body": True})
                     if stream.finished:
                         break
-                    with anyio.move_on_after(KEEPALIVE_SECONDS) as silence:
+                    with anyio.move_on_after(self._wiring.keepalive_seconds) as silence:
                         await grown.wait()
                     held.last_used = _now()
                     if silence.cancelled_caught:
@@ -382,39 +370,37 @@ class HttpFront:
                 held.listening = False
         return None
 
-    async def _delete(self, headers: Mapping[bytes, bytes], send: Send, caller: Caller) -> None:
-        held = await self._session(headers, send, caller, None)
+    async def _delete(self, headers: Mapping[bytes, bytes], send: Send, endpoint: Endpoint, caller: Caller) -> None:
+        held = await self._session(headers, send, endpoint, caller)
         if held is not None:
-            self._end(held)
+            self._sessions.end(held)
             await send_status(send, 200)
 
     async def _session(
-        self, headers: Mapping[bytes, bytes], send: Send, caller: Caller, endpoint: Endpoint | None
-    ) -> _HttpSession | None:
+        self, headers: Mapping[bytes, bytes], send: Send, endpoint: Endpoint, caller: Caller
+    ) -> HttpSession | None:
         name = headers.get(b"mcp-session-id")
         if name is None:
             reason = "Bad Request: the `Mcp-Session-Id` header is missing; start with `initialize`"
             await send_json(send, 400, encode(error_reply(None, -32600, reason)))
             return None
-        held = self._sessions.get(name.decode("latin-1"))
-        foreign = held is None or held.session is None or held.session.caller.agent != caller.agent
-        if held is None or foreign or (endpoint is not None and held.session and held.session.endpoint is not endpoint):
-            # Somebody else's session reads like one that never was.
+        held = self._sessions.find(name.decode("latin-1"), caller.agent, endpoint)
+        if held is None:
             reason = "Session not found; start again with `initialize`"
             await send_json(send, 404, encode(error_reply(None, -32600, reason)))
+            return None
+        version = headers.get(b"mcp-protocol-version", b"").decode("latin-1")
+        if version and version not in HANDSHAKE_VERSIONS:
+            reason = f"Unsupported protocol version: {version[:40]} (supported: {', '.join(HANDSHAKE_VERSIONS)})"
+            await send_json(send, 400, encode(error_reply(None, -32600, reason)))
             return None
         held.last_used = _now()
         return held
 
-    def _end(self, held: _HttpSession) -> None:
-        self._sessions.pop(held.name, None)
-        held.standalone.finish()
-        if held.session is not None:
-            held.session.close()
-
     # The ticker
 
     async def _tick(self) -> None:
+        keepalive = self._wiring.keepalive_seconds
         while True:
             # Ends with the front's task group.
             await anyio.sleep(_TICK_SECONDS)
@@ -423,13 +409,10 @@ class HttpFront:
                 if post.watcher is None and now - post.born > _WATCH_AFTER_SECONDS and self._tasks is not None:
                     post.watcher = anyio.CancelScope()
                     self._tasks.start_soon(_watch, post)
-                if now - post.last_sent > KEEPALIVE_SECONDS and self._tasks is not None:
+                if now - post.last_sent > keepalive and self._tasks is not None:
                     post.last_sent = now
                     self._tasks.start_soon(post.ping)
-            for held in list(self._sessions.values()):
-                busy = held.session is not None and held.session.under_way
-                if not busy and not held.listening and now - held.last_used > _SESSION_IDLE_SECONDS:
-                    self._end(held)
+            self._sessions.end_idle(now)
 
 
 def _now() -> float:

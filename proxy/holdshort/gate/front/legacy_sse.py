@@ -4,9 +4,9 @@
 """
 
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any
 from urllib.parse import parse_qs
 
 import anyio
@@ -18,8 +18,8 @@ from holdshort.gate.front.body import Receive, Send, check_content_type, read_me
 from holdshort.gate.front.guard import Refusal, header_map
 from holdshort.gate.front.http import Wiring
 from holdshort.gate.front.post import send_status
+from holdshort.gate.front.sessions import SESSIONS_PER_AGENT
 from holdshort.gate.front.streams import PING, SSE_HEADERS, event
-from holdshort.gate.hold import KEEPALIVE_SECONDS
 from holdshort.gate.methods import Era
 from holdshort.gate.session import Session
 from holdshort.gate.upstream import UpstreamError
@@ -28,14 +28,15 @@ from holdshort.wire import Frame, Kind
 
 __all__ = ["LegacySseFront"]
 
-_MAX_WAITING: Final = 256
-
 
 class _SseSession:
     """A session and the messages on their way down its stream."""
 
-    def __init__(self, name: str, agent: str) -> None:
+    def __init__(self, name: str, agent: str, server: str, *, max_waiting: int, keepalive_seconds: float) -> None:
         self.name = name
+        self.server = server
+        self._max_waiting = max_waiting
+        self._keepalive_seconds = keepalive_seconds
         self.agent = agent
         self.gone = False
         self.session: Session | None = None
@@ -45,7 +46,7 @@ class _SseSession:
 
     async def tell(self, frame: Frame) -> None:
         """Queue a message; a client that does not read makes us wait."""
-        while len(self._waiting) >= _MAX_WAITING and not self.gone:
+        while len(self._waiting) >= self._max_waiting and not self.gone:
             self._room = anyio.Event()
             # Ends when the stream is read, or is gone.
             await self._room.wait()
@@ -56,7 +57,7 @@ class _SseSession:
         """Return what is to be sent next, a keep-alive if nothing came for a while."""
         if not self._waiting:
             self._ready = anyio.Event()
-            with anyio.move_on_after(KEEPALIVE_SECONDS):
+            with anyio.move_on_after(self._keepalive_seconds):
                 await self._ready.wait()
         batch, self._waiting = self._waiting, []
         self._room.set()
@@ -80,7 +81,7 @@ class LegacySseFront:
         self._tasks: TaskGroup | None = None
 
     @asynccontextmanager
-    async def run(self) -> AsyncIterator["LegacySseFront"]:
+    async def run(self) -> AsyncGenerator["LegacySseFront"]:
         """Own the sessions and the requests under way in them."""
         async with anyio.create_task_group() as tasks:
             self._tasks = tasks
@@ -109,13 +110,21 @@ class LegacySseFront:
         if scope["method"] == "GET" and rest == "":
             return await self._stream(server, caller, receive, send)
         if scope["method"] == "POST" and rest == "messages":
-            return await self._post(scope, headers, caller, receive, send)
+            return await self._post(scope, headers, server, caller, receive, send)
         return await send_status(send, 405, ((b"allow", b"GET" if rest == "" else b"POST"),))
 
     async def _stream(self, server: str, caller: Caller, receive: Receive, send: Send) -> None:
         if self._tasks is None:
             raise RuntimeError("the front is not running")
-        held = _SseSession(secrets.token_urlsafe(24), caller.agent)
+        if sum(held.agent == caller.agent for held in self._sessions.values()) >= SESSIONS_PER_AGENT:
+            return await refuse(send, Refusal(429, "too many sessions are open; end some or try again later"))
+        held = _SseSession(
+            secrets.token_urlsafe(24),
+            caller.agent,
+            server,
+            max_waiting=self._wiring.buffered_events,
+            keepalive_seconds=self._wiring.keepalive_seconds,
+        )
         held.session = Session(
             self._wiring.gate,
             self._wiring.endpoints[server],
@@ -141,13 +150,21 @@ class LegacySseFront:
         finally:
             self._sessions.pop(held.name, None)
             held.end()
+        return None
 
     async def _post(
-        self, scope: Mapping[str, Any], headers: Mapping[bytes, bytes], caller: Caller, receive: Receive, send: Send
+        self,
+        scope: Mapping[str, Any],
+        headers: Mapping[bytes, bytes],
+        server: str,
+        caller: Caller,
+        receive: Receive,
+        send: Send,
     ) -> None:
         name = parse_qs(scope["query_string"].decode("latin-1")).get("session_id", [""])[0]
         held = self._sessions.get(name)
-        if held is None or held.agent != caller.agent or held.session is None or self._tasks is None:
+        own = held is not None and held.agent == caller.agent and held.server == server
+        if held is None or not own or held.session is None or self._tasks is None:
             return await refuse(send, Refusal(404, "there is no such session; open the event stream again"))
         refusal = check_content_type(headers)
         if refusal is not None:

@@ -19,7 +19,6 @@ SSE_HEADERS: Final = [
     (b"x-accel-buffering", b"no"),
 ]
 
-_MAX_EVENTS: Final = 256
 _MAX_BYTES: Final = 4 * 1024 * 1024
 _MAX_STREAMS: Final = 64
 
@@ -33,8 +32,9 @@ def event(raw: bytes, event_id: str | None = None) -> bytes:
 class Stream:
     """One stream's events, numbered from 1; number 0 is the priming event that lets a client resume from the start."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, max_events: int) -> None:
         self.name = name
+        self._max_events = max_events
         self.finished = False
         self.grown = anyio.Event()
         self._events: deque[tuple[int, bytes]] = deque()
@@ -51,7 +51,7 @@ class Stream:
         self._next += 1
         self._events.append((number, raw))
         self._bytes += len(raw)
-        while len(self._events) > _MAX_EVENTS or (self._bytes > _MAX_BYTES and len(self._events) > 1):
+        while len(self._events) > self._max_events or (self._bytes > _MAX_BYTES and len(self._events) > 1):
             self._bytes -= len(self._events.popleft()[1])
         self._wake()
         return event(raw, f"{self.name}.{number}")
@@ -73,14 +73,15 @@ class Stream:
 class Streams:
     """The streams of one session; the oldest are forgotten first."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_events: int) -> None:
+        self._max_events = max_events
         self._streams: OrderedDict[str, Stream] = OrderedDict()
         self._next = 0
 
     def new(self) -> Stream:
         """Begin a stream."""
         self._next += 1
-        stream = Stream(str(self._next))
+        stream = Stream(str(self._next), self._max_events)
         self._streams[stream.name] = stream
         while len(self._streams) > _MAX_STREAMS:
             # The standalone stream is the first of a session and lives as long as it does.
