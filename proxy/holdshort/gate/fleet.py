@@ -5,6 +5,8 @@ left out of a list and named in the log; it never takes another server's tools w
 """
 
 import base64
+import json
+import math
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
@@ -15,12 +17,12 @@ from holdshort import __version__
 from holdshort.gate import answers
 from holdshort.gate.conversation import Conversation
 from holdshort.gate.exchange import Emit, Reply
-from holdshort.gate.methods import HANDSHAKE_VERSIONS, LIST_METHODS, MODERN_VERSIONS, Era
+from holdshort.gate.methods import CLIENT_REQUESTS, HANDSHAKE_VERSIONS, LIST_METHODS, MODERN_VERSIONS, Era
 from holdshort.gate.templates import matches_template
 from holdshort.gate.upstream import Eras, Log
 from holdshort.wire import Frame, MalformedMessage, decode, encode, result_reply
 
-__all__ = ["SEPARATOR", "FleetEndpoint"]
+__all__ = ["SEPARATOR", "SLOWEST_SECONDS", "FleetEndpoint"]
 
 SEPARATOR: Final = "__"
 
@@ -28,6 +30,8 @@ _BROADCAST: Final = frozenset({"logging/setLevel"})
 _BY_URI: Final = frozenset({"resources/read", "resources/subscribe", "resources/unsubscribe"})
 _BY_NAME: Final = frozenset({"tools/call", "prompts/get"})
 _MAX_KNOWN: Final = 20_000
+SLOWEST_SECONDS = 15.0
+"""How long what all servers answer together waits for the slowest of them."""
 
 Probe = Callable[[], Awaitable[Mapping[str, Eras]]]
 
@@ -63,6 +67,8 @@ class FleetEndpoint:
         """Send the request where it belongs."""
         method: str = frame.value["method"]
         params: dict[str, Any] = frame.value.get("params") or {}
+        if method not in CLIENT_REQUESTS[conversation.peer.era]:
+            return Reply(Frame(answers.unknown_method(frame.value["id"], method)))
         if method == "ping":
             return Reply(Frame(result_reply(frame.value["id"], {})))
         if method == "server/discover":
@@ -135,9 +141,15 @@ class FleetEndpoint:
             if cursor is not None:
                 own["cursor"] = cursor
             forwarded = Frame({**frame.value, "params": own}, kind=frame.kind)
-            reply = await conversation.ask(server, forwarded, emit, prefix=server + SEPARATOR)
+            reply: Reply | None = None
+            with anyio.move_on_after(SLOWEST_SECONDS):
+                reply = await conversation.ask(server, forwarded, emit, prefix=server + SEPARATOR)
+            if reply is None:
+                self._log.warning("a server is left out of a list", server=server, list=key, reason="it is too slow")
+                return
             if reply.frame is not None and "result" in reply.frame.value:
-                pages[server] = reply.frame.value["result"]
+                # Read anew: the fast reader rounds large integers.
+                pages[server] = json.loads(reply.frame.raw)["result"]
             elif reply.frame is not None and reply.frame.value["error"]["code"] != answers.METHOD_NOT_FOUND:
                 reason = reply.frame.value["error"]["message"]
                 self._log.warning("a server is left out of a list", server=server, list=key, reason=reason)
@@ -215,10 +227,14 @@ class FleetEndpoint:
                 acknowledged = True
             await emit(message)
 
+        # A subscription ends with its client; everything else does not wait for the slowest for long.
+        endless = frame.value["method"] == "subscriptions/listen"
+
         async def ask(server: str) -> None:
-            reply = await conversation.ask(server, frame, once)
-            if reply.frame is not None:
-                replies[server] = reply.frame
+            with anyio.move_on_after(math.inf if endless else SLOWEST_SECONDS):
+                reply = await conversation.ask(server, frame, once)
+                if reply.frame is not None:
+                    replies[server] = reply.frame
 
         async with anyio.create_task_group() as tasks:
             for server in self.servers:
@@ -226,7 +242,8 @@ class FleetEndpoint:
         for reply in replies.values():
             if "result" in reply.value:
                 return Reply(reply)
-        return Reply(next(iter(replies.values()), None))
+        silent = answers.upstream_failed(frame.value["id"], "no server answered in time")
+        return Reply(next(iter(replies.values()), Frame(silent)))
 
     async def _task(self, conversation: Conversation, frame: Frame, params: dict[str, Any], emit: Emit) -> Reply:
         task_id = str(params.get("taskId"))

@@ -5,11 +5,13 @@ The rules themselves are the SDK's pure validators; they are imported on first u
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from holdshort.gate.catalog import Definition
 
 __all__ = ["Rejection", "check_envelope", "check_parameters", "parameter_headers"]
+
+_TASK_METHODS: Final = frozenset({"tasks/get", "tasks/update", "tasks/cancel"})
 
 Rejection = tuple[int, str, Any]
 """JSON-RPC error code, message and data."""
@@ -17,7 +19,12 @@ Rejection = tuple[int, str, Any]
 
 def check_envelope(body: Mapping[str, Any], headers: Iterable[tuple[str, str]]) -> Rejection | None:
     """Return why a modern request is refused, or None (MCP 2026-07-28, transports: standard request headers)."""
-    from mcp.shared.inbound import InboundLadderRejection, classify_inbound_request, find_duplicated_routing_header
+    from mcp.shared.inbound import (
+        InboundLadderRejection,
+        classify_inbound_request,
+        decode_header_value,
+        find_duplicated_routing_header,
+    )
     from mcp_types.jsonrpc import HEADER_MISMATCH
 
     lines = list(headers)
@@ -27,6 +34,10 @@ def check_envelope(body: Mapping[str, Any], headers: Iterable[tuple[str, str]]) 
     verdict = classify_inbound_request(body, headers=dict(lines))
     if isinstance(verdict, InboundLadderRejection):
         return verdict.code, verdict.message, verdict.data
+    named = body["params"].get("taskId") if body["method"] in _TASK_METHODS else None
+    if named is not None and decode_header_value(dict(lines).get("mcp-name")) != named:
+        # Tasks extension 2026-07-28, streamable HTTP: routing headers.
+        return HEADER_MISMATCH, "mcp-name header does not match the request body's 'taskId' parameter", None
     return None
 
 

@@ -16,8 +16,15 @@ from holdshort.wire import MCP_META_PREFIX, Frame, Kind
 __all__ = ["MODERN_VERSION", "ModernHttpLink", "header_value"]
 
 MODERN_VERSION: Final = "2026-07-28"
-_NAMED: Final = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
-"""MCP 2026-07-28, streamable HTTP, standard request headers: where `Mcp-Name` comes from."""
+_NAMED: Final = {
+    "tools/call": "name",
+    "prompts/get": "name",
+    "resources/read": "uri",
+    "tasks/get": "taskId",
+    "tasks/update": "taskId",
+    "tasks/cancel": "taskId",
+}
+"""MCP 2026-07-28 and its tasks extension, streamable HTTP, request headers: where `Mcp-Name` comes from."""
 _PLAIN = re.compile(r"(?:[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?)?")
 _ENCODED = re.compile(r"=\?base64\?.*\?=")
 _RESERVED: Final = frozenset(

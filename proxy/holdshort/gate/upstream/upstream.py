@@ -107,6 +107,11 @@ class Upstream:
                         self._client.close()
                         self._client = self._endpoint = None
 
+    @property
+    def spoken(self) -> Eras | None:
+        """What the server is known to speak; None before it could be asked."""
+        return self._eras
+
     async def eras(self) -> Eras:
         """Say what the server speaks; probed once with throwaway links, then remembered.
 
