@@ -23,6 +23,7 @@ from holdshort.gate.single import SingleEndpoint
 from holdshort.gate.upstream import Log
 from holdshort.server.core import Core, open_core, request_limits
 from holdshort.server.endpoint import announce, withdraw
+from holdshort.server.memory import settle
 from holdshort.server.pages import approval_deps
 from holdshort.server.sockets import bind
 from holdshort.server.web import WebServer
@@ -85,6 +86,7 @@ async def serve(
                 else:
                     _greet(core, deps, base, say)
                 tasks.start_soon(_warm_up, core, say)
+                settle()
         withdraw(state_dir)
 
 

@@ -14,6 +14,7 @@ from holdshort.gate.front.stdio import StdioFront
 from holdshort.gate.upstream import Link, Log
 from holdshort.policy import Caller
 from holdshort.server.core import Core, open_core
+from holdshort.server.memory import settle
 from holdshort.server.page import Page
 from holdshort.wire import Limits
 
@@ -43,6 +44,7 @@ async def wrap(config: Config, server: str, state_dir: Path, log: Log) -> None:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(Page(core).host_or_watch)
             tasks.start_soon(_stop_on_signal, tasks.cancel_scope)
+            settle()
             await front.serve()
             tasks.cancel_scope.cancel()
 

@@ -10,12 +10,12 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, BinaryIO, Final
 
 import anyio
-from anyio.abc import TaskGroup
 
 from holdshort.gate import answers
 from holdshort.gate.catalog import Catalog
 from holdshort.gate.conversation import Conversation
 from holdshort.gate.exchange import Emit, Peer
+from holdshort.gate.front.crew import Crew
 from holdshort.gate.gate import Gate
 from holdshort.gate.methods import Era
 from holdshort.gate.session import Session, StatelessOnPipes, as_client
@@ -81,16 +81,17 @@ class StdioFront:
                     tell=self._tell,
                     make_catalog=self._make_catalog,
                 )
+                crew = Crew(tasks)
                 # Ends when the client closes its end of the pipe.
                 while (raw := await reader.next_line()) is not None:
-                    await self._take(raw, session, tasks)
+                    await self._take(raw, session, crew)
                 session.close()
                 tasks.cancel_scope.cancel()
         finally:
             transport.close()
             await self._out.close()
 
-    async def _take(self, raw: bytes | MessageTooLarge, session: Session, tasks: TaskGroup) -> None:
+    async def _take(self, raw: bytes | MessageTooLarge, session: Session, crew: Crew) -> None:
         try:
             if isinstance(raw, MessageTooLarge):
                 raise raw
@@ -101,13 +102,11 @@ class StdioFront:
             await self._tell(Frame(error_reply(error.request_id, code, str(error)), kind=Kind.RESPONSE))
             return
         if frame.kind is Kind.REQUEST:
-            tasks.start_soon(self._answer, frame, session)
-            # Requests start in the order they came, whatever each has to wait for.
-            await anyio.lowlevel.checkpoint()
+            crew.hand(lambda: self._answer(frame, session))
         elif frame.kind is Kind.NOTIFICATION:
-            tasks.start_soon(session.notified, frame)
+            crew.hand(lambda: session.notified(frame))
         else:
-            tasks.start_soon(session.answered, frame)
+            crew.hand(lambda: session.answered(frame))
 
     async def _answer(self, frame: Frame, session: Session) -> None:
         request = frame.value["id"]
