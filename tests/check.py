@@ -70,7 +70,7 @@ def main() -> None:
     words.add_argument("--only", choices=list(STEPS), action="append", help="run only this step (may be repeated)")
     words.add_argument("rest", nargs="*", metavar="-- PYTEST ARGUMENT", help="passed on to pytest")
     chosen = words.parse_args()
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036 (this runs before anything is installed)
         sys.exit("Holdshort needs Python 3.11 or newer")
     if not chosen.no_install:
         install()
