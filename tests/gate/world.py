@@ -439,7 +439,7 @@ async def world(folder: Path, *servers: Scripted, layer: Json | None = None, **c
         (folder / "policy.yaml").write_text(json.dumps(layer or ASK_WRITES))
         (folder / "holdshort.yaml").write_text(json.dumps(document))
         core = await stack.enter_async_context(open_core(load_config(folder / "holdshort.yaml", {}), folder / "s", log))
-        core.review_base = "http://127.0.0.1:7411"
+        core.page_is_at("http://127.0.0.1:7411")
         wiring = make_wiring(core, PORT)
         tasks = await stack.enter_async_context(anyio.create_task_group())
         front = await stack.enter_async_context(HttpFront(wiring).run())
