@@ -12,7 +12,7 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 
-__all__ = ["Incoming", "RpcError", "Scripted", "scripted", "text", "tool"]
+__all__ = ["Drop", "Incoming", "RpcError", "Scripted", "scripted", "text", "tool"]
 
 Json = dict[str, Any]
 VERSION = "io.modelcontextprotocol/protocolVersion"
@@ -45,8 +45,8 @@ class RpcError(Exception):
         self.status = status
 
 
-class Hang(Exception):
-    """Say nothing, ever; the connection stays open."""
+class Drop(Exception):
+    """Close the connection instead of an answer."""
 
 
 @dataclass(repr=False)
@@ -230,6 +230,8 @@ class Scripted:
                 response = {"jsonrpc": "2.0", "id": message["id"], "result": result}
                 if message["method"] == "initialize":
                     extra = f"Mcp-Session-Id: {self.sessions[-1]}\r\n"
+            except Drop:
+                return
             except RpcError as error:
                 response = {"jsonrpc": "2.0", "id": message["id"], "error": error.error}
                 status = f"{error.status} X"

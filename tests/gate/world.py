@@ -7,13 +7,15 @@ real socket in front is tested in `tests/server`.
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 from anyio.abc import TaskGroup
 
 from gate.scripted import Scripted, scripted
@@ -25,6 +27,7 @@ from holdshort.server.clock import utc_now
 from holdshort.server.core import Core, open_core
 from holdshort.server.serve import make_wiring
 from holdshort.store import Query
+from holdshort.store.folder import DATABASE
 
 __all__ = [
     "ASK_WRITES",
@@ -360,7 +363,7 @@ class World:
         return await self.in_state(State.PENDING, count)
 
     async def in_state(self, state: State, count: int = 1) -> list[Interruption]:
-        async with self.core.store.subscribe() as changes:
+        async with self.core.store.subscribe(after=await self.core.store.sequence()) as changes:
             with anyio.fail_after(10):
                 while True:
                     page = await self.core.store.list(Query(states=frozenset({state}), limit=200))
@@ -383,6 +386,20 @@ class World:
             while record.state is not state:
                 record = await self.core.store.wait_change(interruption_id, record.revision)
         return record
+
+    async def delivered(self, interruption_id: str) -> Interruption:
+        """Wait until the agent was told how it ended."""
+        with anyio.fail_after(10):
+            record = await self.get(interruption_id)
+            while record.delivered_at is None:
+                record = await self.core.store.wait_change(interruption_id, record.revision)
+        return record
+
+    async def nobody_holds(self) -> None:
+        """Wait until no request under way waits for any call."""
+        with anyio.fail_after(10), closing(sqlite3.connect(self.folder / "s" / DATABASE)) as database:
+            while database.execute("SELECT count(*) FROM hold").fetchone()[0]:
+                await anyio.lowlevel.checkpoint()
 
     async def approve(self, record: Interruption, by: str = "ana") -> Interruption:
         return await self.core.store.apply(record.id, Approve(at=utc_now(), by=by, fingerprint=record.fingerprint))

@@ -262,8 +262,8 @@ class _Relay:
         if not run.cancelled:
             # A sign of life: the server is at it.
             run.scope.deadline = anyio.current_time() + run.patience
-        if exchange.left:
-            return
+        if exchange.withdrawn or (exchange.left and exchange.peer.era is Era.MODERN):
+            return  # a handshake-era client may yet resume its stream
         try:
             await self._pass_on(frame)
         except Exception:  # noqa: BLE001

@@ -132,7 +132,7 @@ class Parking:
                     reason = str(error.cause)
                     return Reply(Frame(answers.not_ready(exchange.id, error.record, reason, exchange.peer.era)))
             if scope.cancelled_caught:
-                return await self._client_left(exchange, record, legs)
+                return await self._client_left(exchange, record, holder, legs)
             if asked is not None:
                 return Reply(self._input_leg(exchange, record, asked))
             if record.state not in OPEN_STATES:
@@ -160,9 +160,7 @@ class Parking:
                 continue
             run = self._executions.find(record.id)
             if run is not None:
-                # Running here: now the client waits for the tool, as it would without us, and gives up by itself. A
-                # handshake-era client may hang up and resume the stream (MCP 2025-11-25, transports), so it goes on.
-                exchange.ends_with_client = exchange.peer.era is Era.MODERN
+                # Running here: now the client waits for the tool, as it would without us, and gives up by itself.
                 await run.finished.wait()
                 if run.wants_input is not None:
                     return run.record, run
@@ -285,7 +283,14 @@ class Parking:
             review_url=await self._desk.review_url(fresh),
         )
 
-    async def _client_left(self, exchange: Exchange, record: Interruption, legs: int) -> Reply:
+    async def _client_left(self, exchange: Exchange, record: Interruption, holder: str, legs: int) -> Reply:
+        run = self._executions.find(record.id)
+        if not exchange.withdrawn and run is not None and exchange.peer.era is Era.LEGACY:
+            # The client may repeat the call, which joins the run, or resume the stream (MCP 2025-11-25, transports),
+            # where it finds the result.
+            await self._let_go(record.id, holder)
+            with anyio.CancelScope() as exchange.scope:
+                await run.finished.wait()
         if not exchange.withdrawn:
             # For the replay buffer of a session whose client may yet resume the stream.
             record = await self._store.get(record.id)
