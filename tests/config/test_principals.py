@@ -68,7 +68,9 @@ def test_loopback_callers_are_the_agent_local_when_no_agents_are_configured(host
     assert Principals(approvers=[APPROVER]).loopback(host, forwarded=True) is None
 
 
-@pytest.mark.parametrize("host", ["10.0.0.1", "192.168.1.1", "::", "::ffff:10.0.0.1", "localhost", "127.0.0.1.evil", ""])
+@pytest.mark.parametrize(
+    "host", ["10.0.0.1", "192.168.1.1", "::", "::ffff:10.0.0.1", "localhost", "127.0.0.1.evil", ""]
+)
 def test_everybody_else_is_nobody(host: str) -> None:
     assert not is_loopback(host)
     assert Principals().loopback(host, forwarded=False) is None
