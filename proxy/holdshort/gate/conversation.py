@@ -17,7 +17,7 @@ from holdshort.gate.upstream import UpstreamError
 from holdshort.policy import Caller
 from holdshort.wire import Frame, Kind, MalformedMessage, RequestId, error_reply
 
-__all__ = ["Conversation", "Endpoint", "refuse"]
+__all__ = ["Conversation", "Endpoint", "refusal", "refuse"]
 
 
 class Conversation:
@@ -80,11 +80,16 @@ class Conversation:
         return exchanges
 
 
+def refusal(question: Frame) -> Frame:
+    """Return the answer to a server's question that is none the protocol knows, or none that can be asked now."""
+    reply = error_reply(question.value["id"], -32601, f"Method not found: {question.value['method']}")
+    return Frame(reply, kind=Kind.RESPONSE)
+
+
 async def refuse(line: Line, question: Frame) -> None:
-    """Tell a server that its question is none the protocol knows, or none that can be asked now."""
-    refusal = error_reply(question.value["id"], -32601, f"Method not found: {question.value['method']}")
+    """Tell a server so."""
     with suppress(UpstreamError):  # it has gone, and its question with it
-        await line.tell(Frame(refusal, kind=Kind.RESPONSE))
+        await line.tell(refusal(question))
 
 
 class Endpoint(Protocol):

@@ -27,7 +27,7 @@ from holdshort.gate.parking import OPEN_STATES, Parking, ParkingDesk, without_re
 from holdshort.gate.seal import Sealer
 from holdshort.gate.tasks import TaskOwners, task_view
 from holdshort.gate.upstream import Link, Log, SessionGone, UpstreamError
-from holdshort.interruption import InterruptionError, State, Withdraw
+from holdshort.interruption import Interruption, InterruptionError, State, Withdraw
 from holdshort.policy import Action, Call, Caller, Policy, Verdict
 from holdshort.store import EntryKind, InterruptionNotFound, NewEntry, Store
 from holdshort.wire import Frame, MalformedMessage, result_reply
@@ -106,6 +106,24 @@ class Gate:
             for exchange in [each for each in self._forwarded if each.silent_until < now]:
                 if exchange.scope is not None:
                     exchange.scope.cancel()
+
+    async def run_alone(self, exchange: Exchange, catalog: Catalog, record: Interruption) -> None:
+        """Run an approved call that nobody waits for, and wait for its end.
+
+        Does nothing where it is not this process's to run: another server stands behind the label here, another
+        policy is in force, or somebody else was faster.
+
+        Raises:
+            UpstreamError: the server cannot be asked for its tools; nothing was sent.
+        """
+        await catalog.refresh(exchange.link, exchange.peer)
+        definition = catalog.find(record.tool)
+        same = definition is not None and record.policy_digest == self._policy().digest
+        if definition is None or not same or self._parking.what_changed(exchange, record, definition) is not None:
+            return
+        with contextlib.suppress(InterruptionError):
+            run = await self._executions.start(record, definition, exchange)
+            await run.finished.wait()
 
     async def handle(self, exchange: Exchange, catalog: Catalog) -> Reply:
         """Take one request through policy to its answer. No exception leaves: an error never lets a call through."""

@@ -19,6 +19,7 @@ from holdshort.gate.exchange import Emit
 from holdshort.gate.gate import Gate
 from holdshort.gate.hold import HoldBudgets
 from holdshort.gate.listing import LeftOut, ListLimits
+from holdshort.gate.on_decision import OnDecision
 from holdshort.gate.parking import ParkingDesk
 from holdshort.gate.seal import Sealer, load_seal_key
 from holdshort.gate.upstream import Eras, Link, Log, Upstream, UpstreamError, UpstreamLimits
@@ -222,4 +223,9 @@ async def open_core(config: Config, state_dir: Path, log: Log, *, stop_seconds: 
         for upstream in upstreams.values():
             await stack.enter_async_context(upstream.run())
         await stack.enter_async_context(gate.run())
+        if any(rule.execute == "on_decision" for layer in config.policy.layers for rule in layer.rules):
+            runner = OnDecision(
+                gate, store, upstreams, make_catalog=core.make_catalog, groups_of=core.groups_of, log=log
+            )
+            await stack.enter_async_context(runner.run())
         yield core
