@@ -98,6 +98,15 @@ async def test_a_subscription_tells_every_change_in_order(place: Place) -> None:
     assert sequences == sorted(set(sequences))
 
 
+async def test_a_subscription_counts_from_when_it_is_made_not_from_when_it_is_read(store: Store) -> None:
+    await store.park(parked(1))
+    with anyio.fail_after(PATIENCE):
+        async with store.subscribe() as changes:
+            await store.park(parked(2))
+
+            assert (await anext(changes)).interruption.id == "i-2"
+
+
 async def test_a_listener_who_comes_back_misses_nothing(store: Store) -> None:
     await store.park(parked(1))
     left_at = await store.sequence()

@@ -80,8 +80,8 @@ class Sessions:
         if not self._alive(session, now):
             self._shelf.change(lambda known: known.pop(key, None))
             return None
-        # To the half minute: not every request is worth a write.
-        if touch and now - session.seen > _TOUCH:
+        # Not every request is worth a write.
+        if touch and now - session.seen > min(_TOUCH, self._limits.idle / 10):
             session = replace(session, seen=now)
             touched = session
 

@@ -40,6 +40,7 @@ def wrap_command(
     """
     import logging
     import os
+    import sys
 
     from holdshort.cli.running import run_async
     from holdshort.config import wrap_config
@@ -50,6 +51,8 @@ def wrap_command(
 
     label = name if name is not None else label_of(command)
     loaded = wrap_config(command, label=label, strict=strict, path=config, environ=os.environ)
+    for note in loaded.notes:
+        print(f"holdshort: note: {note}", file=sys.stderr)
     folder = choose_folder(state_dir or loaded.state_dir, os.environ)
     log = make_log(level=logging.DEBUG if verbose else logging.WARNING)
     run_async(lambda: wrap(loaded, label, folder, log))

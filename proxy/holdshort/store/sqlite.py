@@ -196,7 +196,8 @@ class SQLiteStore:
 
     @asynccontextmanager
     async def _subscription(self, after: int | None) -> AsyncGenerator[AsyncIterator[Change]]:
-        changes = self._watch.follow(after)
+        # Now means now, not when the first change is asked for.
+        changes = self._watch.follow(queries.latest_change(self._reader) if after is None else after)
         try:
             yield changes
         finally:

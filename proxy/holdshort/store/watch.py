@@ -72,16 +72,15 @@ class Watch:
             finally:
                 self._forget(interruption_id, waiter)
 
-    async def follow(self, after: int | None) -> AsyncGenerator[Change]:
-        """Yield changes for ever; a slow reader is shown fewer stands in between, never an old one."""
+    async def follow(self, after: int) -> AsyncGenerator[Change]:
+        """Yield later changes for ever; a slow reader is shown fewer stands in between, never an old one."""
         with self._listen():
-            sequence = queries.latest_change(self._connection) if after is None else after
             while True:
                 moved = self._moved
-                found = queries.changes(self._connection, sequence, _AT_ONCE)
+                found = queries.changes(self._connection, after, _AT_ONCE)
                 for change in found:
                     yield change
-                    sequence = change.sequence
+                    after = change.sequence
                 if not found:
                     await moved.wait()
 
