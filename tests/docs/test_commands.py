@@ -33,8 +33,6 @@ def test_a_command_says_what_it_does_and_gives_an_example(path: tuple[str, ...])
         parse(words)
 
     assert len(lines[0]) > 10
-    if path[0] == "approvals":
-        pytest.xfail("the commands of `approvals` have no examples yet")
     assert examples, f"`holdshort {' '.join(path)} --help` has no example"
 
 

@@ -45,7 +45,13 @@ def list_calls(
     token_file: TokenFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """List parked calls."""
+    """List parked calls.
+
+    \b
+    Examples:
+      holdshort approvals list
+      holdshort approvals list --state all --agent ci-bot --json
+    """
     from holdshort.cli.cards import table
 
     with _reported():
@@ -68,7 +74,13 @@ def show(
     token_file: TokenFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show one call completely, with nothing in it that a terminal would obey."""
+    """Show one call completely, with nothing in it that a terminal would obey.
+
+    \b
+    Examples:
+      holdshort approvals show i-01a1fd0c
+      holdshort approvals show i-01a1fd0c --json | jq .arguments
+    """
     from holdshort.cli.cards import card
 
     with _reported():
@@ -91,6 +103,11 @@ def approve(
 
     \b
     Exit code 0: approved. 1: somebody was faster, time ran out, or you may not. 2: usage.
+
+    \b
+    Examples:
+      holdshort approvals approve i-01a1fd0c
+      holdshort approvals approve i-01a1fd0c --yes --message 'go ahead'
     """
     _decide("approve", call_id, {"message": message}, fingerprint, yes, (url, state_dir, token_file), as_json)
 
@@ -105,7 +122,12 @@ def reject(
     token_file: TokenFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Reject a call. The message is the reason that the agent gets."""
+    """Reject a call. The message is the reason that the agent gets.
+
+    \b
+    Examples:
+      holdshort approvals reject i-01a1fd0c --message 'not on a Friday'
+    """
     _decide("reject", call_id, {"message": message}, fingerprint, True, (url, state_dir, token_file), as_json)
 
 
@@ -120,7 +142,12 @@ def respond(
     token_file: TokenFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Answer in the tool's place; the tool is not called."""
+    """Answer in the tool's place; the tool is not called.
+
+    \b
+    Examples:
+      holdshort approvals respond i-01a1fd0c --content 'the file is gone already'
+    """
     body = {"message": message, "content": _text(content)}
     _decide("respond", call_id, body, fingerprint, True, (url, state_dir, token_file), as_json)
 
@@ -140,7 +167,13 @@ def edit(
     token_file: TokenFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Approve a call with other arguments, after showing what changes."""
+    """Approve a call with other arguments, after showing what changes.
+
+    \b
+    Examples:
+      holdshort approvals edit i-01a1fd0c
+      holdshort approvals edit i-01a1fd0c --args '{"path": "/data/other.txt"}' --yes
+    """
 
     def changed(record: dict[str, Any]) -> dict[str, Any]:
         new = _arguments(arguments, record)
@@ -160,7 +193,12 @@ def resolve(
     token_file: TokenFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say whether a call of unknown outcome ran, after looking. Nothing is sent again."""
+    """Say whether a call of unknown outcome ran, after looking. Nothing is sent again.
+
+    \b
+    Examples:
+      holdshort approvals resolve i-01a1fd0c --ran --note 'the commit is there'
+    """
     with _reported():
         connection = _connection(url, state_dir, token_file)
         record = _find(connection, call_id)
@@ -175,7 +213,13 @@ def watch(
     token_file: TokenFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Follow calls as they come and go; at a terminal, decide with a key. Ends with Ctrl-C."""
+    """Follow calls as they come and go; at a terminal, decide with a key. Ends with Ctrl-C.
+
+    \b
+    Examples:
+      holdshort approvals watch
+      holdshort approvals watch --json
+    """
     from holdshort.cli.watching import follow, watch_and_decide
 
     with _reported():
@@ -193,7 +237,13 @@ def login(
     state_dir: StateDir = None,
     token_file: TokenFile = None,
 ) -> None:
-    """Print a link that logs one browser in, once, within 15 minutes or what `login_link` says."""
+    """Print a link that logs one browser in, once, within 15 minutes (`limits.login_link`).
+
+    \b
+    Examples:
+      holdshort approvals login
+      holdshort approvals login i-01a1fd0c
+    """
     with _reported():
         connection = _connection(url, state_dir, token_file)
         following = "/" if call_id is None else f"/review/{_find(connection, call_id)['id']}"
