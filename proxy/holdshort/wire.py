@@ -150,6 +150,9 @@ def classify(message: Json) -> Kind:
         if "error" in message and request_id is None:
             return Kind.RESPONSE
         _refuse("`id` must be a string or an integer")
+    if isinstance(request_id, int) and not -(2**63) <= request_id < 2**63:
+        # Peers that read it as a double would answer somebody else, or nobody.
+        _refuse("`id` must fit in 64 bits")
     if message.get("jsonrpc") != "2.0":
         _refuse('`jsonrpc` must be "2.0"', request_id)
     if "method" in message:

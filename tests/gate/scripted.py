@@ -230,8 +230,8 @@ class Scripted:
                 response = {"jsonrpc": "2.0", "id": message["id"], "result": result}
                 if message["method"] == "initialize":
                     extra = f"Mcp-Session-Id: {self.sessions[-1]}\r\n"
-            except Drop:
-                return
+            except (Drop, OSError):
+                return  # on purpose, or whoever asked has gone
             except RpcError as error:
                 response = {"jsonrpc": "2.0", "id": message["id"], "error": error.error}
                 status = f"{error.status} X"
@@ -241,7 +241,10 @@ class Scripted:
         async with anyio.create_task_group() as tasks:
 
             async def watch() -> None:
-                if not await reader.read(1):
+                more = b""
+                with suppress(OSError):
+                    more = await reader.read(1)
+                if not more:
                     self.aborted.append(message["id"])
                     self.wake()
                     tasks.cancel_scope.cancel()
