@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-import anyio.lowlevel
 from anyio.abc import TaskGroup
 
 from gate.scripted import Scripted, scripted
@@ -28,6 +27,7 @@ from holdshort.server.core import Core, open_core
 from holdshort.server.serve import make_wiring
 from holdshort.store import Query
 from holdshort.store.folder import DATABASE
+from kit.process import until
 
 __all__ = [
     "ASK_WRITES",
@@ -397,9 +397,8 @@ class World:
 
     async def nobody_holds(self) -> None:
         """Wait until no request under way waits for any call."""
-        with anyio.fail_after(10), closing(sqlite3.connect(self.folder / "s" / DATABASE)) as database:
-            while database.execute("SELECT count(*) FROM hold").fetchone()[0]:
-                await anyio.lowlevel.checkpoint()
+        with closing(sqlite3.connect(self.folder / "s" / DATABASE)) as database:
+            await until(lambda: not database.execute("SELECT 1 FROM hold").fetchall(), "nobody to hold a call")
 
     async def approve(self, record: Interruption, by: str = "ana") -> Interruption:
         return await self.core.store.apply(record.id, Approve(at=utc_now(), by=by, fingerprint=record.fingerprint))
@@ -443,13 +442,18 @@ CONFIG: Json = {
 
 
 @asynccontextmanager
-async def world(folder: Path, *servers: Scripted, layer: Json | None = None, **config: Any) -> AsyncGenerator[World]:
-    """A proxy in front of `servers` (one, called `spy`, when none is given). `config` overrides the file's keys."""
+async def world(
+    folder: Path, *servers: Scripted, layer: Json | None = None, commands: Json | None = None, **config: Any
+) -> AsyncGenerator[World]:
+    """A proxy in front of `servers` (one, called `spy`, when none is given). `config` overrides the file's keys.
+
+    `commands` are further entries of `mcpServers`.
+    """
     log = Notes()
     failure: Exception | None = None
     async with AsyncExitStack() as stack:
         found = list(servers) or [await stack.enter_async_context(scripted())]
-        entries = {server.label: server.config() for server in found}
+        entries = {server.label: server.config() for server in found} | (commands or {})
         document = {**CONFIG, "mcpServers": entries, **config}
         for key in [key for key, value in document.items() if value is None]:
             del document[key]
