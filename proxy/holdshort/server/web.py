@@ -23,8 +23,13 @@ _TOO_SLOW: Final = (
 )
 
 
+_HEAD_BYTES: Final = 64 * 1024
+_TOO_MUCH: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+
+
 class _ImpatientProtocol(HttpToolsProtocol):
-    """A connection that knows until when the rest of a request must be there; uvicorn itself waits for ever.
+    """A connection that knows until when the rest of a request must be there, and how long its head may grow; uvicorn
+    itself waits for ever, and keeps what comes.
 
     The server looks at all connections now and then: a timer for each request would cost every request.
     """
@@ -34,6 +39,16 @@ class _ImpatientProtocol(HttpToolsProtocol):
         self._header_seconds = header_seconds
         self._body_seconds = body_seconds
         self._due = math.inf
+        self._in_head = True
+        self._head_bytes = 0
+
+    def data_received(self, data: bytes) -> None:
+        if self._in_head:
+            self._head_bytes += len(data)
+        super().data_received(data)
+        if self._in_head and self._head_bytes > _HEAD_BYTES and not self.transport.is_closing():
+            self.transport.write(_TOO_MUCH)
+            self.transport.close()
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -45,10 +60,12 @@ class _ImpatientProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._due = self.loop.time() + self._body_seconds
+        self._in_head, self._head_bytes = False, 0
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         self._due = math.inf
+        self._in_head = True
         super().on_message_complete()
 
     def look(self, now: float) -> None:
