@@ -19,6 +19,7 @@ from holdshort.errors import HoldshortError, StateError
 from holdshort.gate.catalog import Definition
 from holdshort.gate.exchange import Exchange
 from holdshort.gate.headers import parameter_headers
+from holdshort.gate.legs import without_review
 from holdshort.gate.meta import without_our_keys, without_our_keys_in
 from holdshort.gate.methods import Era
 from holdshort.gate.upstream import Link, Log, UpstreamError
@@ -123,8 +124,8 @@ class Executions:
         run.resumed.set()
         run.resumed, run.finished, run.wants_input = anyio.Event(), anyio.Event(), None
         run.scope = anyio.CancelScope()
-        params = without_our_keys(exchange.params) | {"name": run.record.tool, "arguments": run.record.arguments}
-        params.pop("requestState", None)
+        params = without_review(without_our_keys(exchange.params))
+        params = params | {"name": run.record.tool, "arguments": run.record.arguments}
         if upstream_state is not None:
             params["requestState"] = upstream_state
         self._launch(run, params, definition, exchange)

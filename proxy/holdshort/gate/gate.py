@@ -21,9 +21,10 @@ from holdshort.gate.catalog import Catalog, Definition
 from holdshort.gate.exchange import Exchange, Reply
 from holdshort.gate.execution import Executions
 from holdshort.gate.headers import parameter_headers
+from holdshort.gate.legs import without_review
 from holdshort.gate.meta import without_our_keys, without_our_keys_in
 from holdshort.gate.methods import CLIENT_REQUESTS, Era
-from holdshort.gate.parking import OPEN_STATES, Parking, ParkingDesk, without_review
+from holdshort.gate.parking import OPEN_STATES, Parking, ParkingDesk
 from holdshort.gate.seal import Sealer
 from holdshort.gate.tasks import TaskOwners, task_view
 from holdshort.gate.upstream import Link, Log, SessionGone, UpstreamError

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import anyio
+from anyio.abc import TaskGroup, TaskStatus
 
 from holdshort import __version__
 from holdshort.gate.catalog import Catalog, envelope
@@ -59,23 +60,23 @@ class OnDecision:
             yield self
             tasks.cancel_scope.cancel()
 
-    async def _follow(self, *, task_status: anyio.abc.TaskStatus[None]) -> None:
-        async with anyio.create_task_group() as tasks:
-            async with self._store.subscribe(after=await self._store.sequence()) as changes:
-                task_status.started()
-                cursor: str | None = None
-                while True:
-                    page = await self._store.list(Query(states=frozenset({State.APPROVED}), cursor=cursor))
-                    for record in page.items:
-                        self._consider(record, tasks)
-                    cursor = page.next_cursor
-                    if cursor is None:
-                        break
-                # Ends with the process.
-                async for change in changes:
-                    self._consider(change.interruption, tasks)
+    async def _follow(self, *, task_status: TaskStatus[None]) -> None:
+        sequence = await self._store.sequence()
+        async with anyio.create_task_group() as tasks, self._store.subscribe(after=sequence) as changes:
+            task_status.started()
+            cursor: str | None = None
+            while True:
+                page = await self._store.list(Query(states=frozenset({State.APPROVED}), cursor=cursor))
+                for record in page.items:
+                    self._consider(record, tasks)
+                cursor = page.next_cursor
+                if cursor is None:
+                    break
+            # Ends with the process.
+            async for change in changes:
+                self._consider(change.interruption, tasks)
 
-    def _consider(self, record: Interruption, tasks: anyio.abc.TaskGroup) -> None:
+    def _consider(self, record: Interruption, tasks: TaskGroup) -> None:
         wanted = record.state is State.APPROVED and record.execute == "on_decision" and record.kind == "mcp"
         if wanted and record.server in self._upstreams and record.id not in self._taken:
             self._taken.add(record.id)

@@ -22,9 +22,10 @@ from holdshort.gate.catalog import Catalog, Definition, envelope
 from holdshort.gate.exchange import Exchange, Reply
 from holdshort.gate.execution import Executions, Run
 from holdshort.gate.hold import HEARTBEAT_SECONDS, HoldBudgets
+from holdshort.gate.legs import MAX_LEGS, Legs
 from holdshort.gate.meta import PARK_KEY
 from holdshort.gate.methods import Era
-from holdshort.gate.seal import LEG_LIFETIME, BrokenSeal, Leg, Sealer
+from holdshort.gate.seal import BrokenSeal, Leg, Sealer
 from holdshort.gate.tasks import task_handle
 from holdshort.gate.upstream import SessionGone, UpstreamError
 from holdshort.interruption import (
@@ -42,10 +43,7 @@ from holdshort.policy import Action, Call, Policy, Verdict
 from holdshort.store import InterruptionNotFound, QuotaExceeded, Store
 from holdshort.wire import Frame, result_reply
 
-__all__ = ["MAX_LEGS", "OPEN_STATES", "Parking", "ParkingDesk", "without_review"]
-
-MAX_LEGS: Final = 8
-"""`input_required` legs for one call; the Python and TypeScript clients give up at ten."""
+__all__ = ["OPEN_STATES", "Parking", "ParkingDesk", "UpstreamNotReady"]
 
 OPEN_STATES: Final = frozenset({State.PENDING, State.APPROVED, State.EXECUTING})
 
@@ -75,6 +73,7 @@ class Parking:
         self._desk = desk
         self._store = desk.store
         self._executions = executions
+        self._legs = Legs(desk.store, desk.clock, desk.new_id, desk.sealer)
 
     async def park(self, exchange: Exchange, catalog: Catalog, definition: Definition, verdict: Verdict) -> Reply:
         """Answer a call that policy says to ask about: now, after a hold, or as something to come back to."""
@@ -82,7 +81,7 @@ class Parking:
         mark = fingerprint(exchange.server, definition.name, arguments)
         holder = f"{self._store.owner}/{self._desk.new_id()}"
         try:
-            leg = await self._opened_leg(exchange, mark)
+            leg = await self._legs.opened(exchange, mark)
             if leg is not None and leg.token is not None:
                 return await self._with_input(exchange, catalog, definition, leg)
             record = await self._store.attach(exchange.caller.agent, mark, holder, now=self._desk.clock())
@@ -106,7 +105,7 @@ class Parking:
         """
         mark = fingerprint(exchange.server, definition.name, exchange.params.get("arguments") or {})
         try:
-            leg = await self._opened_leg(exchange, mark)
+            leg = await self._legs.opened(exchange, mark)
         except BrokenSeal as error:
             return Reply(Frame(answers.invalid_params(exchange.id, str(error))))
         if leg is None or leg.token is None:
@@ -134,7 +133,7 @@ class Parking:
             if scope.cancelled_caught:
                 return await self._client_left(exchange, record, holder, legs)
             if asked is not None:
-                return Reply(self._input_leg(exchange, record, asked))
+                return Reply(self._legs.asking(exchange, record, dict(asked.wants_input or {}), asked.token))
             if record.state not in OPEN_STATES:
                 frame = Frame(answers.settled(exchange.id, record, exchange.peer.era))
                 delivering = True
@@ -310,45 +309,8 @@ class Parking:
         if not plain and peer.supports_tasks():
             return Frame(result_reply(exchange.id, {"resultType": "task", **task_handle(record, self._desk.clock())}))
         if not plain and peer.comes_back() and legs < MAX_LEGS:
-            state = self._seal(exchange, record, legs + 1)
-            result: dict[str, Any] = {"resultType": "input_required", "requestState": state}
-            if peer.opens_urls() and record.review_url:
-                # A pointer to our page, nothing more: what the client answers to it decides nothing.
-                result["inputRequests"] = {f"{_REVIEW_KEY}{legs + 1}": _url_request(record)}
-            result["_meta"] = {answers.INTERRUPTION_KEY: answers.interruption_meta(record)}
-            return Frame(result_reply(exchange.id, result))
+            return self._legs.waiting(exchange, record, legs + 1)
         return Frame(answers.waiting(exchange.id, record, peer.era))
-
-    def _seal(
-        self, exchange: Exchange, record: Interruption, number: int, state: str | None = None, token: int | None = None
-    ) -> str:
-        leg = Leg(
-            interruption=record.id,
-            agent=exchange.caller.agent,
-            fingerprint=record.requested_fingerprint,
-            number=number,
-            nonce=self._desk.new_id(),
-            until=self._desk.clock() + LEG_LIFETIME,
-            upstream_state=state,
-            token=token,
-        )
-        return self._desk.sealer().seal(leg)
-
-    async def _opened_leg(self, exchange: Exchange, mark: str) -> Leg | None:
-        state = exchange.params.get("requestState")
-        if not isinstance(state, str) or not Sealer.is_ours(state):
-            return None
-        leg = self._desk.sealer().open(state, agent=exchange.caller.agent, fingerprint=mark, now=self._desk.clock())
-        if not await self._store.spend(leg.nonce, leg.until):
-            raise BrokenSeal("the `requestState` was used before; send the call again without it")
-        return leg
-
-    def _input_leg(self, exchange: Exchange, record: Interruption, run: Run) -> Frame:
-        """Pass on what a running call's server asks for, with its state inside ours."""
-        asked = dict(run.wants_input or {})
-        state = asked.get("requestState")
-        asked["requestState"] = self._seal(exchange, record, 0, state if isinstance(state, str) else None, run.token)
-        return Frame(result_reply(exchange.id, asked))
 
     async def _with_input(self, exchange: Exchange, catalog: Catalog, definition: Definition, leg: Leg) -> Reply:
         """The client brings the input that a running call waits for; it is still the same one run."""
@@ -396,15 +358,7 @@ class _Receipt:
                 await self._store.detach(self._id, self._holder)
 
 
-_REVIEW_KEY: Final = "holdshort-review-"
 _LONGEST_PATH: Final = 32
-
-
-def _url_request(record: Interruption) -> dict[str, Any]:
-    return {
-        "method": "elicitation/create",
-        "params": {"mode": "url", "url": record.review_url, "message": answers.pending_text(record)},
-    }
 
 
 def _path(value: object) -> tuple[str, ...]:
@@ -414,15 +368,3 @@ def _path(value: object) -> tuple[str, ...]:
 
 def _word(value: object) -> str | None:
     return value if isinstance(value, str) and len(value) <= 200 else None
-
-
-def without_review(params: dict[str, Any]) -> dict[str, Any]:
-    """Return params without our own `requestState` and the answers to our url requests: no server asked for either."""
-    if Sealer.is_ours(params.get("requestState")):
-        params = {key: value for key, value in params.items() if key != "requestState"}
-    responses = params.get("inputResponses")
-    if not isinstance(responses, dict) or not any(key.startswith(_REVIEW_KEY) for key in responses):
-        return params
-    kept = {key: value for key, value in responses.items() if not key.startswith(_REVIEW_KEY)}
-    params = {key: value for key, value in params.items() if key != "inputResponses"}
-    return {**params, "inputResponses": kept} if kept else params
