@@ -16,8 +16,9 @@ from holdshort.config.principals import Principal, PrincipalKind
 from holdshort.gate.conversation import Endpoint
 from holdshort.gate.fleet import FleetEndpoint
 from holdshort.gate.front.guard import Guard
-from holdshort.gate.front.http import HttpFront, Wiring
+from holdshort.gate.front.http import HttpFront
 from holdshort.gate.front.legacy_sse import LegacySseFront
+from holdshort.gate.front.wiring import Wiring
 from holdshort.gate.line import ModernLine
 from holdshort.gate.single import SingleEndpoint
 from holdshort.gate.upstream import Log

@@ -6,78 +6,42 @@ A bare ASGI endpoint: no framework object is made for an allowed call. Long requ
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import anyio
 from anyio.abc import TaskGroup
 
 from holdshort.gate import answers
-from holdshort.gate.catalog import Catalog
 from holdshort.gate.conversation import Conversation, Endpoint
-from holdshort.gate.exchange import Emit, Peer
+from holdshort.gate.exchange import Peer
 from holdshort.gate.front.body import Receive, Send, check_content_type, read_message, refuse
-from holdshort.gate.front.guard import Guard, Refusal, header_map
+from holdshort.gate.front.guard import Refusal, header_map
+from holdshort.gate.front.listening import stream_to
 from holdshort.gate.front.post import Post, send_json, send_status
 from holdshort.gate.front.sessions import HttpSession, Sessions
-from holdshort.gate.front.streams import PING, SSE_HEADERS
-from holdshort.gate.gate import Gate
+from holdshort.gate.front.wiring import StatelessConversation, Wiring
 from holdshort.gate.headers import check_envelope, check_parameters
-from holdshort.gate.line import Line, ModernLine
 from holdshort.gate.methods import HANDSHAKE_VERSIONS, MODERN_VERSIONS, Era
 from holdshort.gate.session import Session
-from holdshort.gate.upstream import Link, UpstreamError
+from holdshort.gate.upstream import UpstreamError
 from holdshort.policy import Caller
 from holdshort.wire import (
     MCP_META_PREFIX,
     Frame,
     Kind,
-    Limits,
     encode,
     error_reply,
 )
 
-__all__ = ["HttpFront", "Wiring"]
+__all__ = ["HttpFront"]
 
 _TICK_SECONDS: Final = 0.1
 _WATCH_AFTER_SECONDS: Final = 0.05
 _PRIMING_SINCE: Final = "2025-11-25"
 
 Scope = Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Wiring:
-    """What the front needs from the one place that constructs things."""
-
-    gate: Gate
-    guard: Guard
-    endpoints: Mapping[str, Endpoint]
-    """By the last part of the path; `""` is `/mcp` itself."""
-    modern_lines: Mapping[str, ModernLine]
-    open_link: Callable[[str, Emit], AbstractAsyncContextManager[Link]]
-    make_catalog: Callable[[str], Catalog]
-    """An empty catalog for a new link to the server with this label."""
-    eras: Callable[[Endpoint], Any]
-    """Async: which eras an endpoint offers, as (legacy, modern)."""
-    limits: Limits
-    keepalive_seconds: float
-    """A stream is never silent for longer than this."""
-    buffered_events: int
-    """Messages kept for a stream that nobody reads, or that may be resumed."""
-
-
-class StatelessConversation(Conversation):
-    """One request of the stateless era."""
-
-    def __init__(self, gate: Gate, caller: Caller, peer: Peer, lines: Mapping[str, ModernLine]) -> None:
-        super().__init__(gate, caller, peer)
-        self._shared = lines
-
-    async def line(self, server: str) -> Line:
-        return self._shared[server]
 
 
 class HttpFront:
@@ -346,25 +310,8 @@ class HttpFront:
                 return await refuse(send, Refusal(409, "this session already listens on another connection"))
             held.listening = True
         try:
-            session_header = (b"mcp-session-id", held.name.encode())
-            await send({"type": "http.response.start", "status": 200, "headers": [*SSE_HEADERS, session_header]})
-            await send({"type": "http.response.body", "body": PING, "more_body": True})
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(_cancel_on_disconnect, receive, tasks.cancel_scope)
-                while True:
-                    grown = stream.grown
-                    for at, data in stream.after(number):
-                        number = at
-                        await send({"type": "http.response.body", "body": data, "more_body": True})
-                    if stream.finished:
-                        break
-                    with anyio.move_on_after(self._wiring.keepalive_seconds) as silence:
-                        await grown.wait()
-                    held.last_used = _now()
-                    if silence.cancelled_caught:
-                        await send({"type": "http.response.body", "body": PING, "more_body": True})
-                tasks.cancel_scope.cancel()
-            await send({"type": "http.response.body", "body": b""})
+            keepalive = self._wiring.keepalive_seconds
+            await stream_to(held, stream, number, receive, send, keepalive_seconds=keepalive)
         finally:
             if stream is held.standalone:
                 held.listening = False
@@ -431,15 +378,6 @@ async def _watch(post: Post) -> None:
                 if post.on_disconnect is not None:
                     post.on_disconnect()
                 return
-
-
-async def _cancel_on_disconnect(receive: Receive, scope: anyio.CancelScope) -> None:
-    while True:
-        # Ends with the stream it watches.
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            scope.cancel()
-            return
 
 
 def _speaks_modern(version: str, frame: Frame) -> bool:

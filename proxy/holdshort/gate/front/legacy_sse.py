@@ -16,10 +16,10 @@ from holdshort.gate import answers
 from holdshort.gate.exchange import Peer
 from holdshort.gate.front.body import Receive, Send, check_content_type, read_message, refuse
 from holdshort.gate.front.guard import Refusal, header_map
-from holdshort.gate.front.http import Wiring
 from holdshort.gate.front.post import send_status
 from holdshort.gate.front.sessions import SESSIONS_PER_AGENT
 from holdshort.gate.front.streams import PING, SSE_HEADERS, event
+from holdshort.gate.front.wiring import Wiring
 from holdshort.gate.methods import Era
 from holdshort.gate.session import Session
 from holdshort.gate.upstream import UpstreamError
