@@ -16,9 +16,9 @@ from holdshort.gate.execution import CANCEL_GRACE_SECONDS, INPUT_SECONDS
 from holdshort.gate.front.post import HTTP_STATUS
 from holdshort.gate.front.sessions import MAX_SESSIONS, SESSION_IDLE_SECONDS, SESSIONS_PER_AGENT
 from holdshort.gate.hold import HEARTBEAT_SECONDS, PATIENT_SECONDS, UNKNOWN_CLIENT_SECONDS, HoldBudgets
+from holdshort.gate.legs import MAX_LEGS
 from holdshort.gate.meta import INTERRUPTION_KEY, PARK_KEY
 from holdshort.gate.methods import HANDSHAKE_VERSIONS, MODERN_VERSIONS, TASKS_EXTENSION
-from holdshort.gate.parking import MAX_LEGS
 from holdshort.gate.seal import LEG_LIFETIME
 from holdshort.gate.session import MAX_QUESTIONS
 from holdshort.gate.tasks import POLL_MILLISECONDS

@@ -1,4 +1,4 @@
-"""`execute: on_decision`: an approved call runs though nobody waits for it, once, and only where it was meant to run."""
+"""`execute: on_decision`: an approved call runs though nobody waits for it, once, and only where it was meant to."""
 
 from __future__ import annotations
 
