@@ -99,6 +99,8 @@ class Scripted:
     """Tools on one page; None for all."""
     capabilities: Json = field(default_factory=lambda: {"tools": {"listChanged": True}})
     received: list[tuple[Json, dict[str, str]]] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
+    """The same messages as bytes."""
     executed: list[tuple[str, Json]] = field(default_factory=list)
     sessions: list[str] = field(default_factory=list)
     instructions: str | None = None
@@ -170,6 +172,7 @@ class Scripted:
     ) -> bool:
         message: Json = json.loads(body) if body else {"method": verb}
         self.received.append((message, headers))
+        self.bodies.append(body)
         self.wake()
         if self.deaf:
             await reader.read()

@@ -10,6 +10,7 @@ import pytest
 
 from gate.scripted import Incoming, RpcError, scripted, text, tool
 from gate.world import ASK_WRITES, LEGACY, MODERN, world
+from holdshort.wire import decode, encode
 
 ERAS = pytest.mark.parametrize("era", [LEGACY, MODERN])
 PATHS = pytest.mark.parametrize("path", ["/mcp/spy", "/mcp"])
@@ -278,6 +279,17 @@ async def test_a_large_answer_with_escapes_survives(tmp_path: Path, era: str) ->
         found = await (await proxy.connect(era)).call("read")
 
         assert len(found.result["text"]) == 900_000
+
+
+@ERAS
+async def test_what_a_server_gets_is_written_anew_from_what_was_judged(tmp_path: Path, era: str) -> None:
+    """The agent's own text, with its spaces and spare digits, never goes on: a server could read it in another way."""
+    async with world(tmp_path) as proxy:
+        await (await proxy.connect(era)).call("read", {"amount": 100.5, "text": "\u00e9"})
+        body = next(body for body in proxy.spy.bodies if b"tools/call" in body)
+
+        assert body == encode(decode(body))
+        assert b'"text":"\xc3\xa9"' in body
 
 
 @ERAS

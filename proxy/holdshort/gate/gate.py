@@ -211,13 +211,18 @@ class Gate:
         return self._policy().hides(definition.facts, caller)
 
     async def _forward(self, exchange: Exchange) -> Frame | None:
-        """Pass the request on as it is and return the response; None when the client cancelled and is owed none."""
-        frame = exchange.frame
-        params = frame.value.get("params")
+        """Pass the request on and return the response; None when the client cancelled and is owed none.
+
+        What goes out is written anew from the value that was judged, never the agent's own text: a number with more
+        digits than were read must not mean something else to the server.
+        """
+        value = exchange.frame.value
+        params = value.get("params")
         if params is not None:
             cleaned = without_review(without_our_keys(params))
             if cleaned is not params:
-                frame = Frame({**frame.value, "params": cleaned}, kind=frame.kind)
+                value = {**value, "params": cleaned}
+        frame = Frame(value, kind=exchange.frame.kind)
         exchange.ends_with_client = exchange.peer.era is Era.MODERN
         if exchange.left and (exchange.withdrawn or exchange.ends_with_client):
             return None  # given up before a byte of it was sent
