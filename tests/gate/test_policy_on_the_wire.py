@@ -296,10 +296,12 @@ async def test_what_a_server_gets_is_written_anew_from_what_was_judged(tmp_path:
 async def test_unknown_fields_of_a_request_survive(tmp_path: Path, era: str) -> None:
     async with world(tmp_path) as proxy:
         client = await proxy.connect(era)
-        await client.call("read", {"n": 123456789012345678901234567890}, vendor={"deep": [1.5, None]})
+        meta = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "vendor/key": {"x": 1}}
+        await client.call("read", {"n": 123456789012345678901234567890}, vendor={"deep": [1.5, None]}, _meta=meta)
         params = proxy.spy.messages("tools/call")[0]["params"]
 
         assert params["vendor"] == {"deep": [1.5, None]}
+        assert params["_meta"].items() >= meta.items()
         assert params["arguments"] == {"n": 123456789012345678901234567890}
 
 
