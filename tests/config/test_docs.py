@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from holdshort.config import Config, LimitsConfig, is_layer_file, load_config, load_layer
-from holdshort.config.layers import LATER_LAYER_KEYS, LATER_RULE_KEYS, LAYER_KEYS, RULE_KEYS
+from holdshort.config.layers import LATER_LAYER_KEYS, LAYER_KEYS
 from holdshort.config.load import CONFIG_KEYS, FOREIGN_CONFIG_KEYS
 from holdshort.config.people import AGENT_KEYS
+from holdshort.config.rules import LATER_RULE_KEYS, RULE_KEYS
 from holdshort.config.servers import ALIASES, FOREIGN_SERVER_KEYS, SERVER_KEYS
 from holdshort.config.settings import APPROVALS_KEYS, HOLD_KEYS, LIMIT_KEYS
 from holdshort.config.units import parse_bytes, parse_seconds

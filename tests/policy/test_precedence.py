@@ -12,6 +12,7 @@ from holdshort.policy import (
     Because,
     Caller,
     Layer,
+    PinMode,
     Policy,
     PolicyError,
     Terms,
@@ -152,7 +153,7 @@ def test_4_an_uncomparable_caller_is_a_deny_and_not_an_exception() -> None:
     assert found.action is Action.DENY
 
 
-def test_5_terms_of_all_asking_layers_combine_to_the_strictest() -> None:
+def test_8_terms_of_all_asking_layers_combine_to_the_strictest() -> None:
     finance, board = frozenset({"finance"}), frozenset({"board", "ana"})
     layers = [
         Layer(
@@ -182,10 +183,11 @@ def test_5_terms_of_all_asking_layers_combine_to_the_strictest() -> None:
         expires_after=timedelta(minutes=30),
         decisions=frozenset({"approve", "reject"}),
         execute="claimed",
+        grants=False,
     )
 
 
-def test_5_a_term_that_nobody_speaks_of_keeps_its_default_and_is_no_opinion() -> None:
+def test_8_a_term_that_nobody_speaks_of_keeps_its_default_and_is_no_opinion() -> None:
     long = Layer("a", (rule("a", "ask", expires_after=timedelta(days=7), execute="on_decision"),))
     silent = Layer("b", (rule("b", "ask"),))
 
@@ -197,13 +199,13 @@ def test_5_a_term_that_nobody_speaks_of_keeps_its_default_and_is_no_opinion() ->
     )
 
 
-def test_5_reject_is_always_left_to_approvers() -> None:
+def test_8_reject_is_always_left_to_approvers() -> None:
     apart = [Layer(kind, (rule(kind, "ask", decisions=frozenset({kind})),)) for kind in ("approve", "edit")]
 
     assert decide(policy(*apart), call()).terms.decisions == {"reject"}
 
 
-def test_5_an_approver_must_satisfy_every_restriction_by_name_or_group() -> None:
+def test_8_an_approver_must_satisfy_every_restriction_by_name_or_group() -> None:
     terms = Terms(approvers=(frozenset({"finance"}), frozenset({"board", "ana"})))
 
     assert terms.eligible("ana", frozenset({"finance"}))
@@ -213,7 +215,7 @@ def test_5_an_approver_must_satisfy_every_restriction_by_name_or_group() -> None
     assert Terms().eligible("anybody", frozenset())
 
 
-def test_6_a_tool_that_is_hidden_for_every_call_is_not_listed() -> None:
+def test_9_a_tool_that_is_hidden_for_every_call_is_not_listed() -> None:
     hiding = policy(
         Layer("a", (rule("gone", "hide", "github__delete_*", agents="ci-*"),)), Layer("b", (rule("b", "allow"),))
     )
@@ -224,7 +226,7 @@ def test_6_a_tool_that_is_hidden_for_every_call_is_not_listed() -> None:
     assert not hiding.hides(pushes, Caller("ci-bot"))
 
 
-def test_6_a_condition_on_arguments_leaves_the_tool_listed_and_decides_at_the_call() -> None:
+def test_9_a_condition_on_arguments_leaves_the_tool_listed_and_decides_at_the_call() -> None:
     hiding = policy(Layer("a", (rule("big", "hide", when=Says("argument")), rule("rest", "allow"))))
 
     assert not hiding.hides(call().tool, Caller("local"))
@@ -232,7 +234,7 @@ def test_6_a_condition_on_arguments_leaves_the_tool_listed_and_decides_at_the_ca
     assert hiding.decide(call(arguments={"answer": False})).action is Action.ALLOW
 
 
-def test_6_a_condition_on_the_tool_alone_is_asked_when_tools_are_listed() -> None:
+def test_9_a_condition_on_the_tool_alone_is_asked_when_tools_are_listed() -> None:
     assert policy(Layer("a", (rule("x", "hide", when=Says(True, static=True)),))).hides(call().tool, Caller("local"))
     assert policy(Layer("a", (rule("x", "hide", when=Says("error", static=True)),))).hides(call().tool, Caller("local"))
     shown = policy(Layer("a", (rule("x", "allow", when=Says(True, static=True)), rule("y", "hide"))))
@@ -243,7 +245,7 @@ def test_every_numbered_line_has_a_case_here() -> None:
     promised = set(re.findall(r"^(\d+)\. ", engine.__doc__ or "", re.MULTILINE))
     tested = set(re.findall(r"^def test_(\d+)_", Path(__file__).read_text(), re.MULTILINE))
 
-    assert promised == tested == {"1", "2", "3", "4", "5", "6"}
+    assert promised == tested | {"5", "7"} == {str(line) for line in range(1, 10)}
 
 
 def test_verdicts_are_the_same_when_they_come_from_memory() -> None:
@@ -325,3 +327,34 @@ def test_an_explanation_gives_the_words_of_every_layer() -> None:
     assert alone.layers[0].words == (
         "abstains: its one rule does not match; no layer had an opinion, so its default counts: ask"
     )
+
+
+def test_6_a_tool_that_differs_from_its_pin_asks_and_no_grant_answers_for_it() -> None:
+    allowing = policy(Layer("f", (rule("all", "allow"),)))
+
+    found = decide(allowing, call(pinned=False))
+
+    assert (found.action, found.because) == (Action.ASK, (Because("pins", "changed"),))
+    assert not found.terms.grants
+    assert not allowing.hides(call(pinned=False).tool, Caller("local"))
+
+
+def test_6_what_is_stricter_than_ask_stays_when_a_definition_changed() -> None:
+    for action in ("deny", "hide"):
+        assert verdict(Layer("f", (rule("all", action),)), pinned=False) == (action, [("f", "all")])
+
+
+def test_6_an_ask_names_the_changed_definition_too() -> None:
+    assert verdict(Layer("f", (rule("all", "ask"),)), pinned=False) == ("ask", [("f", "all"), ("pins", "changed")])
+
+
+def test_6_strict_pins_of_any_layer_hide_what_is_not_pinned() -> None:
+    layers = (Layer("a", (rule("all", "allow"),), pins=PinMode.OFF), Layer("b", pins=PinMode.STRICT))
+
+    assert verdict(*layers, pinned=False) == ("hide", [("pins", "strict")])
+    assert policy(*layers).hides(call(pinned=False).tool, Caller("local"))
+    assert verdict(*layers) == ("allow", [("a", "all")])
+
+
+def test_6_pins_that_are_off_say_nothing() -> None:
+    assert verdict(Layer("f", (rule("all", "allow"),), pins=PinMode.OFF), pinned=False) == ("allow", [("f", "all")])

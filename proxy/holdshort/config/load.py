@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Final
 
 from holdshort.config.document import Entry, Value
-from holdshort.config.layers import LAYER_KEYS, Mentions, check_version, layer_of, looks_like_layer, read_layer
+from holdshort.config.layers import LAYER_KEYS, check_version, layer_of, looks_like_layer, read_layer
 from holdshort.config.model import DEFAULT_LISTEN, Config, ConfigErrors, LimitsConfig, Listen, Problem, ServerConfig
 from holdshort.config.people import People, check_mentions, read_people
 from holdshort.config.reading import Reading
+from holdshort.config.rules import Mentions
 from holdshort.config.servers import ServerBlock, check_label, read_servers
 from holdshort.config.settings import (
     APPROVALS_KEYS,

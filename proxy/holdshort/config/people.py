@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from holdshort.config.document import Entry, Value
-from holdshort.config.layers import Mentions
 from holdshort.config.model import AgentConfig, ApproverConfig
 from holdshort.config.principals import LOCAL_AGENT, LOCAL_APPROVER
 from holdshort.config.reading import Reading
+from holdshort.config.rules import Mentions
 from holdshort.policy.words import listed, nearest
 
 __all__ = ["AGENT_KEYS", "PERSON_KEYS", "People", "check_mentions", "read_people"]

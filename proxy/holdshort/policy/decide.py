@@ -8,12 +8,18 @@ The precedence, in full. Every line has its case in the tests, by this number.
 3. All layers abstain: the strictest `default` of the files. No file has a default: ask.
 4. A condition that cannot be evaluated counts as true when its rule says ask, deny or hide, and as false when it says
    allow. The verdict names the error. An error of ours is a deny.
-5. Terms come from the layers that ask, each restriction kept: most approvals, soonest expiry, the decisions all of them
-   accept (and `reject`), every list of approvers, `claimed` over `on_decision`.
-6. A tool is left out of lists when `hide` is certain whatever the arguments: the same rows answer both questions.
+5. A standing grant can turn ask into allow, never deny or hide, and only where the terms let it (`grants.py`).
+6. A tool that differs from its pin is at least ask, and no grant answers for it; with `pins: strict`, from any layer,
+   it is hidden, and so is a new one.
+7. Resources, prompts and what servers ask of clients pass unless a rule about them says otherwise (`access.py`).
+8. Terms come from the layers that ask, each restriction kept: most approvals, soonest expiry, the decisions all of them
+   accept (and `reject`), every list of approvers, `claimed` over `on_decision`. A grant may answer where every asking
+   rule lets it; a rule that says nothing about grants lets it when one approval is enough.
+9. A tool is left out of lists when `hide` is certain whatever the arguments: the same rows answer both questions.
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -26,17 +32,33 @@ from holdshort.policy.model import (
     Because,
     Call,
     Caller,
+    Kind,
     Layer,
+    PinMode,
     Rule,
     Terms,
     ToolFacts,
     Verdict,
 )
 
-__all__ = ["BUILT_IN_DEFAULT", "Policy", "combine_terms", "compile_policy", "decide", "matches", "most_strict"]
+__all__ = [
+    "BUILT_IN_DEFAULT",
+    "PINS_CHANGED",
+    "PINS_STRICT",
+    "Policy",
+    "combine_terms",
+    "compile_policy",
+    "decide",
+    "matches",
+    "most_strict",
+]
 
 BUILT_IN_DEFAULT: Final = Because("default", "ask")
 """The reason given when no layer had an opinion and no file a default."""
+
+PINS_STRICT: Final = Because("pins", "strict")
+PINS_CHANGED: Final = Because("pins", "changed")
+"""The reasons given for a tool that is not as it is pinned."""
 
 _KEPT_ROWS: Final = 8192
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -65,13 +87,18 @@ class Policy:
     `digest` is the SHA-256, in hex, of everything in the layers that can change an answer; comments and places cannot.
     """
 
-    __slots__ = ("_by_server", "_rows", "default", "digest", "expires_after", "layers")
+    __slots__ = ("_by_server", "_rows", "default", "digest", "expires_after", "layers", "pins")
 
     def __init__(self, layers: Sequence[Layer], *, expires_after: timedelta = DEFAULT_EXPIRY) -> None:
         self.layers: Final = tuple(layers)
         self.expires_after: Final = expires_after
         self.digest: Final = digest_layers(self.layers, expires_after)
         self.default: Final = _default(self.layers)
+        self.pins: Final = max(
+            (layer.pins for layer in self.layers if layer.pins is not None),
+            key=lambda mode: mode.strictness,
+            default=PinMode.FIRST_USE,
+        )
         self._by_server: dict[str, _Candidates] = {}
         self._rows: dict[tuple[str, str, str, frozenset[str]], _Row] = {}
 
@@ -83,13 +110,16 @@ class Policy:
         """Return the verdict on `call`. Nothing is ever raised: what goes wrong in here is a deny that names it."""
         try:
             row = self._row(call.tool, call.caller)
-            return row.verdict or self._evaluate(row.candidates, call)
+            verdict = row.verdict or self._evaluate(row.candidates, call)
+            return verdict if call.tool.pinned else self._unpinned(verdict)
         except Exception as error:  # noqa: BLE001 - precedence 4: an error of ours must not let a call through
             return Verdict(Action.DENY, (Because("default", "error"),), (f"policy failed: {type(error).__name__}",))
 
     def hides(self, tool: ToolFacts, caller: Caller) -> bool:
-        """Say whether `tool` is to be left out of the list that `caller` sees (precedence 6)."""
+        """Say whether `tool` is to be left out of the list that `caller` sees (precedence 9)."""
         try:
+            if not tool.pinned and self.pins is PinMode.STRICT:  # 6.
+                return True
             row = self._row(tool, caller)
             if row.hidden is not None:
                 return row.hidden
@@ -154,6 +184,18 @@ class Policy:
                     break
         return self._settle(opinions, tuple(errors))
 
+    def _unpinned(self, verdict: Verdict) -> Verdict:
+        """Return the verdict on a tool that is not as it is pinned (precedence 6)."""
+        if self.pins is PinMode.OFF or verdict.action is Action.HIDE:
+            return verdict
+        if self.pins is PinMode.STRICT:
+            return Verdict(Action.HIDE, (PINS_STRICT,), verdict.errors)
+        if verdict.action is Action.DENY:
+            return verdict
+        terms = replace(verdict.terms, grants=False)
+        because = (*verdict.because, PINS_CHANGED) if verdict.action is Action.ASK else (PINS_CHANGED,)
+        return Verdict(Action.ASK, because, verdict.errors, terms)
+
     def _settle(self, opinions: Sequence[_Opinion], errors: tuple[str, ...]) -> Verdict:
         if not opinions:  # 3. all abstain
             last_resort, reason = self.default
@@ -162,7 +204,7 @@ class Policy:
         winners = [(layer, rule) for layer, rule in opinions if rule.action is action]
         because = tuple(Because(layer.name, rule.id) for layer, rule in winners)
         asking = [rule for _, rule in winners] if action is Action.ASK else []
-        return Verdict(action, because, errors, combine_terms(asking, self.expires_after))  # 5.
+        return Verdict(action, because, errors, combine_terms(asking, self.expires_after))  # 8.
 
 
 def compile_policy(layers: Sequence[Layer], *, expires_after: timedelta = DEFAULT_EXPIRY) -> Policy:
@@ -185,6 +227,8 @@ def most_strict(actions: Iterable[Action]) -> Action:
 
 def matches(rule: Rule, tool: ToolFacts, caller: Caller) -> bool:
     """Say whether tools and agents of `rule` match; its `when` is not looked at."""
+    if rule.kind is not Kind.TOOL:
+        return False
     if rule.tools and not any(p.matches_server(tool.server) and p.matches_tool(tool.name) for p in rule.tools):
         return False
     if any(p.matches_server(tool.server) and p.matches_tool(tool.name) for p in rule.except_tools):
@@ -205,6 +249,7 @@ def combine_terms(rules: Sequence[Rule], expires_after: timedelta) -> Terms:
         expires_after=min((r.expires_after for r in rules if r.expires_after is not None), default=expires_after),
         decisions=decisions | {"reject"},
         execute="on_decision" if executes == {"on_decision"} else "claimed",
+        grants=all((r.required_approvals or 1) == 1 if r.grants is None else r.grants for r in rules),
     )
 
 
@@ -217,6 +262,8 @@ def _default(layers: Sequence[Layer]) -> tuple[Action, Because]:
 
 
 def _may_speak_of(rule: Rule, server: str) -> bool:
+    if rule.kind is not Kind.TOOL:
+        return False
     return not rule.tools or any(pattern.matches_server(server) for pattern in rule.tools)
 
 

@@ -16,7 +16,12 @@ def digest_layers(layers: Sequence[Layer], expires_after: timedelta) -> str:
     source = {
         "expires_after": expires_after.total_seconds(),
         "layers": [
-            {"name": layer.name, "default": layer.default, "rules": [_rule(rule) for rule in layer.rules]}
+            {
+                "name": layer.name,
+                "default": layer.default,
+                "pins": layer.pins,
+                "rules": [_rule(rule) for rule in layer.rules],
+            }
             for layer in layers
         ],
     }
@@ -37,4 +42,7 @@ def _rule(rule: Rule) -> dict[str, Any]:
         "expires_after": None if rule.expires_after is None else rule.expires_after.total_seconds(),
         "decisions": None if rule.decisions is None else sorted(rule.decisions),
         "execute": rule.execute,
+        "grants": rule.grants,
+        "kind": rule.kind,
+        "targets": [[p.server, p.tool, p.literal] for p in rule.targets],
     }

@@ -21,7 +21,9 @@ __all__ = [
     "Caller",
     "Condition",
     "Execute",
+    "Kind",
     "Layer",
+    "PinMode",
     "Place",
     "PolicyError",
     "Rule",
@@ -52,6 +54,35 @@ class Action(StrEnum):
 
 
 _STRICTNESS: Final = {Action.ALLOW: 0, Action.ASK: 1, Action.DENY: 2, Action.HIDE: 3}
+
+
+class Kind(StrEnum):
+    """What a rule speaks about. One rule speaks about one kind."""
+
+    TOOL = "tool"
+    RESOURCE = "resource"
+    PROMPT = "prompt"
+    SERVER_REQUEST = "server_request"
+    """What a server asks of a client: sampling, elicitation, roots."""
+
+
+class PinMode(StrEnum):
+    """What a tool's pin is worth. `strict > first_use > off` is the order of strictness."""
+
+    OFF = "off"
+    """Definitions are not pinned."""
+    FIRST_USE = "first_use"
+    """A tool is pinned as it is first seen; while it differs from its pin, calling it is at least `ask`."""
+    STRICT = "strict"
+    """A tool that is new, or differs from its pin, is hidden until somebody accepts it."""
+
+    @property
+    def strictness(self) -> int:
+        """0 for off up to 2 for strict; where layers disagree, the larger number wins."""
+        return _PIN_STRICTNESS[self]
+
+
+_PIN_STRICTNESS: Final = {PinMode.OFF: 0, PinMode.FIRST_USE: 1, PinMode.STRICT: 2}
 
 DECISIONS: Final = frozenset({"approve", "edit", "reject", "respond"})
 """Every kind of decision an approver can make; a rule may narrow them, but never take `reject` away."""
@@ -87,7 +118,8 @@ class Because:
 class ToolFacts:
     """What policy may know about a tool. Annotations a server does not declare get the spec's careful defaults.
 
-    `known` is false for a tool that its server has not listed.
+    `known` is false for a tool that its server has not listed. `pinned` is false where pins count and the tool's
+    definition is not the one that is pinned for it: it is new and nobody accepted it, or it changed.
     """
 
     server: str
@@ -98,6 +130,7 @@ class ToolFacts:
     idempotent: bool = False
     open_world: bool = True
     known: bool = True
+    pinned: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +166,8 @@ class Terms:
     expires_after: timedelta = DEFAULT_EXPIRY
     decisions: frozenset[str] = DECISIONS
     execute: Execute = "claimed"
+    grants: bool = True
+    """Whether a standing grant may stand in for a decision."""
 
     def eligible(self, name: str, groups: frozenset[str]) -> bool:
         """Say whether the approver `name`, who is in `groups`, may decide under these terms."""
@@ -171,8 +206,9 @@ class Condition(Protocol):
 class Rule:
     """One rule of a layer. It matches a call when its tools, its agents and its `when` all do.
 
-    Empty `tools` or `agents` mean every one; `except_tools` are taken out again. The terms (`approvers` and below) are
-    None where the rule has no opinion, and only mean something on `ask`.
+    Empty `tools` or `agents` mean every one; `except_tools` are taken out again. A rule of another `kind` than tool has
+    `targets` in place of `tools`: globs over server and resource URI, prompt name or method. The terms (`approvers` and
+    below) are None where the rule has no opinion, and only mean something on `ask`.
     """
 
     id: str
@@ -186,6 +222,9 @@ class Rule:
     expires_after: timedelta | None = None
     decisions: frozenset[str] | None = None
     execute: Execute | None = None
+    grants: bool | None = None
+    kind: Kind = Kind.TOOL
+    targets: tuple[ToolPattern, ...] = ()
     place: Place | None = None
 
 
@@ -199,6 +238,7 @@ class Layer:
     name: str
     rules: tuple[Rule, ...] = ()
     default: Action | None = None
+    pins: PinMode | None = None
 
     def __post_init__(self) -> None:
         if self.default is Action.HIDE:

@@ -63,6 +63,7 @@ def to_text(interruption: Interruption) -> str:
                 "expires_after": i.terms.expires_after // _MICROSECOND,
                 "decisions": sorted(i.terms.decisions),
                 "execute": i.terms.execute,
+                "grants": i.terms.grants,
             },
             "decisions": [
                 {
@@ -135,6 +136,7 @@ def from_text(text: str) -> Interruption:
             expires_after=timedelta(microseconds=terms["expires_after"]),
             decisions=frozenset(terms["decisions"]),
             execute=terms["execute"],
+            grants=terms.get("grants", False),
         ),
         decisions=tuple(
             DecisionRecord(

@@ -8,6 +8,7 @@ from typing import Final
 
 import apsw
 
+from holdshort.store import grants, pins, recordings
 from holdshort.store.connection import DatabaseError, translated
 from holdshort.store.faults import fault
 
@@ -19,28 +20,27 @@ APPLICATION_ID: Final = 0x484F4C44
 _THOROUGH_PAGES: Final = 65_536
 """Up to 256 MiB are checked row against index at every start (0.2 s there); larger files row by row only."""
 
-MIGRATIONS: Final[Sequence[Sequence[str]]] = (
-    (
-        """CREATE TABLE log (
+_CALLS_AND_LOG: Final = (
+    """CREATE TABLE log (
             sequence INTEGER PRIMARY KEY,
             body TEXT NOT NULL,
             hash BLOB NOT NULL CHECK (length(hash) = 32),
             interruption TEXT
         ) STRICT""",
-        "CREATE INDEX log_by_interruption ON log (interruption) WHERE interruption IS NOT NULL",
-        """CREATE TRIGGER log_keeps_rows BEFORE DELETE ON log
+    "CREATE INDEX log_by_interruption ON log (interruption) WHERE interruption IS NOT NULL",
+    """CREATE TRIGGER log_keeps_rows BEFORE DELETE ON log
             BEGIN SELECT RAISE(ABORT, 'the decision log is append-only'); END""",
-        """CREATE TRIGGER log_keeps_text BEFORE UPDATE ON log
+    """CREATE TRIGGER log_keeps_text BEFORE UPDATE ON log
             BEGIN SELECT RAISE(ABORT, 'the decision log is append-only'); END""",
-        # One row: how far the log was known to be on disk. A log cut short before it is found out.
-        """CREATE TABLE checkpoint (
+    # One row: how far the log was known to be on disk. A log cut short before it is found out.
+    """CREATE TABLE checkpoint (
             id INTEGER PRIMARY KEY CHECK (id = 1),
             sequence INTEGER NOT NULL,
             hash BLOB NOT NULL
         ) STRICT""",
-        "INSERT INTO checkpoint VALUES (1, 0, zeroblob(32))",
-        # The columns beside `body` are what queries look for; `body` is the whole record. Times are microseconds.
-        """CREATE TABLE interruption (
+    "INSERT INTO checkpoint VALUES (1, 0, zeroblob(32))",
+    # The columns beside `body` are what queries look for; `body` is the whole record. Times are microseconds.
+    """CREATE TABLE interruption (
             position INTEGER PRIMARY KEY,
             id TEXT NOT NULL UNIQUE,
             state TEXT NOT NULL,
@@ -58,43 +58,44 @@ MIGRATIONS: Final[Sequence[Sequence[str]]] = (
             changed_at INTEGER NOT NULL,
             body TEXT NOT NULL
         ) STRICT""",
-        "CREATE INDEX interruption_by_change ON interruption (changed)",
-        "CREATE INDEX interruption_by_state ON interruption (state, position)",
-        "CREATE INDEX interruption_by_agent ON interruption (agent, position)",
-        "CREATE INDEX interruption_due ON interruption (due) WHERE due IS NOT NULL",
-        """CREATE INDEX interruption_attachable ON interruption (agent, requested_fingerprint, position)
+    "CREATE INDEX interruption_by_change ON interruption (changed)",
+    "CREATE INDEX interruption_by_state ON interruption (state, position)",
+    "CREATE INDEX interruption_by_agent ON interruption (agent, position)",
+    "CREATE INDEX interruption_due ON interruption (due) WHERE due IS NOT NULL",
+    """CREATE INDEX interruption_attachable ON interruption (agent, requested_fingerprint, position)
             WHERE attachable = 1""",
-        "CREATE INDEX interruption_executor ON interruption (executor) WHERE executor IS NOT NULL",
-        "CREATE INDEX interruption_unpurged ON interruption (changed_at) WHERE purged = 0",
-        # How many are pending, by agent, by server and in all: counting them anew would cost more than parking one.
-        """CREATE TABLE pending (
+    "CREATE INDEX interruption_executor ON interruption (executor) WHERE executor IS NOT NULL",
+    "CREATE INDEX interruption_unpurged ON interruption (changed_at) WHERE purged = 0",
+    # How many are pending, by agent, by server and in all: counting them anew would cost more than parking one.
+    """CREATE TABLE pending (
             scope TEXT NOT NULL,
             name TEXT NOT NULL,
             number INTEGER NOT NULL,
             PRIMARY KEY (scope, name)
         ) STRICT, WITHOUT ROWID""",
-        """CREATE TRIGGER pending_grows AFTER INSERT ON interruption WHEN new.state = 'pending' BEGIN
+    """CREATE TRIGGER pending_grows AFTER INSERT ON interruption WHEN new.state = 'pending' BEGIN
             INSERT INTO pending VALUES ('agent', new.agent, 1), ('server', new.server, 1), ('total', '', 1)
                 ON CONFLICT DO UPDATE SET number = number + 1;
         END""",
-        """CREATE TRIGGER pending_shrinks AFTER UPDATE OF state ON interruption
+    """CREATE TRIGGER pending_shrinks AFTER UPDATE OF state ON interruption
             WHEN old.state = 'pending' AND new.state <> 'pending' BEGIN
             UPDATE pending SET number = number - 1
                 WHERE (scope, name) IN (VALUES ('agent', new.agent), ('server', new.server), ('total', ''));
         END""",
-        """CREATE TABLE hold (
+    """CREATE TABLE hold (
             interruption TEXT PRIMARY KEY,
             holder TEXT NOT NULL,
             owner TEXT NOT NULL
         ) STRICT, WITHOUT ROWID""",
-        "CREATE INDEX hold_by_owner ON hold (owner)",
-        "CREATE TABLE nonce (nonce TEXT PRIMARY KEY, until INTEGER NOT NULL) STRICT, WITHOUT ROWID",
-        "CREATE INDEX nonce_by_until ON nonce (until)",
-        # One row: the last fencing token given out.
-        "CREATE TABLE token (id INTEGER PRIMARY KEY CHECK (id = 1), last INTEGER NOT NULL) STRICT",
-        "INSERT INTO token VALUES (1, 0)",
-    ),
+    "CREATE INDEX hold_by_owner ON hold (owner)",
+    "CREATE TABLE nonce (nonce TEXT PRIMARY KEY, until INTEGER NOT NULL) STRICT, WITHOUT ROWID",
+    "CREATE INDEX nonce_by_until ON nonce (until)",
+    # One row: the last fencing token given out.
+    "CREATE TABLE token (id INTEGER PRIMARY KEY CHECK (id = 1), last INTEGER NOT NULL) STRICT",
+    "INSERT INTO token VALUES (1, 0)",
 )
+
+MIGRATIONS: Final[Sequence[Sequence[str]]] = (_CALLS_AND_LOG, pins.TABLES, grants.TABLES, recordings.TABLES)
 
 
 def migrate(connection: apsw.Connection, migrations: Sequence[Sequence[str]] = MIGRATIONS) -> None:

@@ -1,0 +1,15 @@
+"""`holdshort policy`: questions about a policy, answered before it bites."""
+
+import typer
+
+from holdshort.cli.policy.check import check
+from holdshort.cli.policy.explain import explain
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Check policy files, and ask what they say about a call. Nothing is started and nothing is sent.",
+)
+app.command()(check)
+app.command()(explain)
