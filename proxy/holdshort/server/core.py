@@ -25,6 +25,7 @@ from holdshort.gate.seal import Sealer, load_seal_key
 from holdshort.gate.upstream import Eras, Link, Log, Upstream, UpstreamError, UpstreamLimits
 from holdshort.policy import Call, Caller, ToolFacts, explain
 from holdshort.server.clock import new_id, utc_now
+from holdshort.server.in_force import InForce
 from holdshort.store import Quotas, Store
 from holdshort.store.sqlite import open_store
 from holdshort.wire import Limits
@@ -42,6 +43,7 @@ class Core:
     """The parts, and the few questions that need several of them."""
 
     config: Config
+    in_force: InForce
     state_dir: Path
     store: Store
     principals: Principals
@@ -115,7 +117,7 @@ class Core:
 
     def judge(self) -> EditJudge:
         """Return who checks edited arguments."""
-        return EditJudge(lambda: self.config.policy, utc_now, self.groups_of, self.facts_of)
+        return EditJudge(self.in_force.policy, utc_now, self.groups_of, self.facts_of)
 
     def health(self) -> list[dict[str, Any]]:
         """Return one line per server for operators."""
@@ -123,7 +125,7 @@ class Core:
 
     def policy_view(self) -> dict[str, Any]:
         """Return the policy in force as approvers see it."""
-        policy = self.config.policy
+        policy = self.in_force.policy()
         layers = [
             {
                 "layer": layer.name,
@@ -140,7 +142,7 @@ class Core:
         """Return what policy would say about a call, layer by layer."""
         facts = self.facts_of(question["server"], {"name": question["tool"]})
         caller = Caller(question["agent"], frozenset(question["groups"]), question.get("client"))
-        found = explain(self.config.policy, Call(facts, question["arguments"], caller, utc_now()))
+        found = explain(self.in_force.policy(), Call(facts, question["arguments"], caller, utc_now()))
         return {
             "action": found.verdict.action,
             "because": [asdict(because) for because in found.verdict.because],
@@ -199,12 +201,13 @@ async def open_core(config: Config, state_dir: Path, log: Log, *, stop_seconds: 
             return sealers[0]
 
         core: Core
+        in_force = InForce(config.policy)
 
         desk = ParkingDesk(
             store=store,
             clock=utc_now,
             new_id=new_id,
-            policy=lambda: config.policy,
+            policy=in_force.policy,
             budgets=HoldBudgets(config.hold.default, config.hold.clients),
             sealer=sealer,
             review_url=lambda interruption: core.review_url(interruption),
@@ -219,7 +222,7 @@ async def open_core(config: Config, state_dir: Path, log: Log, *, stop_seconds: 
             several_agents=len(config.agents) > 1,
             log=log,
         )
-        core = Core(config, state_dir, store, principals, first_token, upstreams, gate, log, LeftOut(log))
+        core = Core(config, in_force, state_dir, store, principals, first_token, upstreams, gate, log, LeftOut(log))
         for upstream in upstreams.values():
             await stack.enter_async_context(upstream.run())
         await stack.enter_async_context(gate.run())
