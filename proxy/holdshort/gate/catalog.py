@@ -113,6 +113,11 @@ class Catalog:
             return None
         return self._definitions.get(name)
 
+    @property
+    def definitions(self) -> Mapping[str, Definition]:
+        """What the last list that was read had, by name."""
+        return self._definitions
+
     def invalidate(self) -> None:
         """The server said its list changed: read it again before the next judgement."""
         self._complete = False

@@ -12,23 +12,21 @@ from typing import Any, Final
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
-from holdshort import __version__
 from holdshort.gate.catalog import Catalog, envelope
-from holdshort.gate.conversation import refusal
 from holdshort.gate.exchange import Exchange, Peer
 from holdshort.gate.gate import Gate
-from holdshort.gate.methods import HANDSHAKE_VERSIONS, MODERN_VERSIONS, Era
-from holdshort.gate.upstream import Link, Log, Upstream, UpstreamError, UpstreamProtocol
+from holdshort.gate.methods import Era
+from holdshort.gate.upstream import Link, Log, Upstream, UpstreamError
+from holdshort.gate.visit import refusing, visit
 from holdshort.interruption import Interruption, State
 from holdshort.policy import Caller
 from holdshort.store import Query, Store
-from holdshort.wire import Frame, Kind
+from holdshort.wire import Frame
 
 __all__ = ["OnDecision"]
 
 _HEAD_START_SECONDS: Final = 0.25
 _RETRY_SECONDS: Final = 5.0
-_HANDSHAKE_SECONDS: Final = 60.0
 
 
 class OnDecision:
@@ -100,54 +98,13 @@ class OnDecision:
             self._taken.discard(record.id)
 
     async def _run(self, record: Interruption) -> None:
-        upstream = self._upstreams[record.server]
-        if (await upstream.eras()).modern:
-            await self._run_on(upstream.shared(), record, Peer(Era.MODERN, MODERN_VERSIONS[-1]))
-            return
-        links: list[Link] = []
-
-        async def on_frame(frame: Frame) -> None:
-            if links:
-                await _refuse(links[0], frame)
-
-        async with upstream.open(on_frame) as link:
-            links.append(link)
-            version = await _shake_hands(record.server, link)
-            await self._run_on(link, record, Peer(Era.LEGACY, version))
+        async with visit(self._upstreams[record.server]) as visited:
+            await self._run_on(visited.link, record, visited.peer)
 
     async def _run_on(self, link: Link, record: Interruption, peer: Peer) -> None:
         asked = record.requested_by
         caller = Caller(asked.agent, self._groups_of(asked.agent), asked.client, asked.client_version)
         params: dict[str, Any] = {"_meta": envelope()} if peer.era is Era.MODERN else {}
         body = {"jsonrpc": "2.0", "id": record.id, "method": "tools/call", "params": params}
-
-        async def emit(frame: Frame) -> None:
-            await _refuse(link, frame)
-
-        exchange = Exchange(Frame(body), record.server, link, caller, peer, emit, left=True)
+        exchange = Exchange(Frame(body), record.server, link, caller, peer, refusing(link), left=True)
         await self._gate.run_alone(exchange, self._make_catalog(record.server), record)
-
-
-async def _refuse(link: Link, frame: Frame) -> None:
-    """Nobody is here to be asked anything, and the handshake said so."""
-    if frame.kind is Kind.REQUEST:
-        await link.send(refusal(frame))
-
-
-async def _shake_hands(server: str, link: Link) -> str:
-    info = {"name": "holdshort", "version": __version__}
-    params = {"protocolVersion": HANDSHAKE_VERSIONS[-1], "capabilities": {}, "clientInfo": info}
-    hello = Frame({"jsonrpc": "2.0", "id": "holdshort-initialize", "method": "initialize", "params": params})
-    try:
-        with anyio.fail_after(_HANDSHAKE_SECONDS):
-            reply = await link.request(hello, _ignore)
-    except TimeoutError:
-        raise UpstreamProtocol(server, "did not answer `initialize`", sent=False) from None
-    if "error" in reply.value:
-        raise UpstreamProtocol(server, f"refused a session: {reply.value['error']['message']}", sent=False)
-    await link.send(Frame({"jsonrpc": "2.0", "method": "notifications/initialized"}))
-    return str(reply.value["result"].get("protocolVersion", ""))
-
-
-async def _ignore(_: Frame) -> None:
-    """Nobody waits for what a server says on the way."""
