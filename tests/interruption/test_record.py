@@ -40,6 +40,7 @@ def test_the_wire_record_of_a_parked_call() -> None:
         "answer": None,
         "reason": None,
         "review_url": None,
+        "grant": None,
     }
 
 
@@ -59,6 +60,7 @@ def test_an_edit_shows_both_versions_and_who_changed_what() -> None:
             "at": "2026-11-20T10:01:00.000000Z",
             "message": None,
             "arguments": {"to": "ana", "amount": 5},
+            "remember": None,
         }
     ]
 

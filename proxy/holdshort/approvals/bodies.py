@@ -154,6 +154,7 @@ class DecisionOut(_Out):
     at: Time
     message: str | None
     arguments: dict[str, Any] | None
+    remember: dict[str, Any] | None = Field(description="The standing grant asked for together with an approval")
 
 
 class OutcomeOut(_Out):
@@ -194,6 +195,7 @@ class InterruptionOut(_Out):
     answer: Any
     reason: str | None
     review_url: str | None
+    grant: str | None = Field(description="The standing grant that its approval made")
 
 
 class InterruptionList(_Out):

@@ -1,6 +1,6 @@
 """A parked call and its life: a table `state x step -> state`, the guards around it, and nothing that does I/O."""
 
-from holdshort.interruption.eligibility import has_quorum, is_eligible
+from holdshort.interruption.eligibility import has_quorum, is_eligible, makers
 from holdshort.interruption.errors import (
     AlreadyDecided,
     DecisionNotAllowed,
@@ -103,5 +103,6 @@ __all__ = [
     "has_quorum",
     "is_due",
     "is_eligible",
+    "makers",
     "timestamp",
 ]

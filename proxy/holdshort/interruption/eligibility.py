@@ -3,8 +3,9 @@
 from holdshort.interruption.errors import NotEligible
 from holdshort.interruption.events import DecisionEvent, Edit, Respond
 from holdshort.interruption.model import Decision, Interruption, State
+from holdshort.policy import same_json
 
-__all__ = ["has_quorum", "is_eligible", "repeats", "require_eligible"]
+__all__ = ["has_quorum", "is_eligible", "makers", "repeats", "require_eligible"]
 
 _APPROVAL_STANDS = frozenset(
     {State.PENDING, State.APPROVED, State.EXECUTING, State.EXECUTED, State.FAILED, State.UNKNOWN}
@@ -30,6 +31,22 @@ def has_quorum(interruption: Interruption) -> bool:
     voters = {record.by for record in interruption.counted() if record.fingerprint == interruption.fingerprint}
     voters.discard(interruption.requested_by.agent)
     return len(voters) >= interruption.required_approvals
+
+
+def makers(interruption: Interruption) -> tuple[str, ...]:
+    """Return who makes the standing grant that the latest vote asks for; nobody, where it cannot be made.
+
+    An approval covers one call, so who approved and asked for nothing more has not made a grant: as many approvers as
+    are required must have asked for the same one. An edited call makes none: the agent did not ask for those arguments.
+    """
+    wish = interruption.decisions[-1].remember if interruption.decisions else None
+    if wish is None or not interruption.terms.grants:
+        return ()
+    if interruption.fingerprint != interruption.requested_fingerprint:
+        return ()
+    same = [r.by for r in interruption.counted() if r.remember is not None and same_json(r.remember, wish)]
+    names = tuple(dict.fromkeys(same))
+    return names if len(names) >= interruption.required_approvals else ()
 
 
 def repeats(interruption: Interruption, event: DecisionEvent) -> bool:

@@ -78,6 +78,9 @@ class _Decided(_Event):
 class Approve(_Decided):
     """An approver says: run exactly this."""
 
+    remember: dict[str, Json] | None = None
+    """A wish for a standing grant (`policy.grants.Wish`), where the approver has one."""
+
     @property
     def decision(self) -> Decision:
         return Decision.APPROVE

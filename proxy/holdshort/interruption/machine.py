@@ -12,7 +12,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, Final, assert_never
 
-from holdshort.interruption.eligibility import has_quorum, repeats, require_eligible
+from holdshort.interruption.eligibility import has_quorum, makers, repeats, require_eligible
 from holdshort.interruption.errors import (
     AlreadyDecided,
     DecisionNotAllowed,
@@ -231,7 +231,8 @@ def _count(interruption: Interruption, event: Approve | Edit, short_of_quorum: S
         return _move(voted, short_of_quorum)
     # The window never outlives the interruption: an approval given at the last minute holds for that minute.
     deadline = min(voted.expires_at, event.at + voted.dispatch_window)
-    return _move(voted, Step.APPROVE, dispatch_deadline=deadline)
+    grant = f"g-{voted.id.removeprefix('i-')}" if makers(voted) else None
+    return _move(voted, Step.APPROVE, dispatch_deadline=deadline, grant=grant)
 
 
 def _with_record(interruption: Interruption, event: DecisionEvent) -> tuple[DecisionRecord, ...]:
@@ -240,6 +241,8 @@ def _with_record(interruption: Interruption, event: DecisionEvent) -> tuple[Deci
     )
     if isinstance(event, Edit):
         record = replace(record, fingerprint=event.new_fingerprint, arguments=event.arguments)
+    if isinstance(event, Approve):
+        record = replace(record, remember=event.remember)
     return (*interruption.decisions, record)
 
 
@@ -282,7 +285,9 @@ def _purge(interruption: Interruption, event: Purge) -> Interruption:
         requested_arguments={},
         answer=None,
         outcome=None if outcome is None else replace(outcome, result=None, error=None),
-        decisions=tuple(replace(record, arguments=None, message=None) for record in interruption.decisions),
+        decisions=tuple(
+            replace(record, arguments=None, message=None, remember=None) for record in interruption.decisions
+        ),
     )
 
 

@@ -104,6 +104,8 @@ class DecisionRecord:
     message: str | None = None
     arguments: dict[str, Json] | None = None
     """The new arguments, for an edit."""
+    remember: dict[str, Json] | None = None
+    """The standing grant that was asked for together with an approval."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,6 +168,8 @@ class Interruption:
     purged_at: datetime | None = None
     """When arguments, result and messages were erased; digests stay."""
     review_url: str | None = None
+    grant: str | None = None
+    """The standing grant that its approval made."""
 
     @property
     def execute(self) -> str:
@@ -230,6 +234,7 @@ class Interruption:
             "answer": self.answer,
             "reason": self.reason,
             "review_url": self.review_url,
+            "grant": self.grant,
         }
 
 
@@ -246,6 +251,7 @@ def _public_decision(record: DecisionRecord) -> Mapping[str, Json]:
         "at": timestamp(record.at),
         "message": record.message,
         "arguments": record.arguments,
+        "remember": record.remember,
     }
 
 

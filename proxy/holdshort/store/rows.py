@@ -73,6 +73,7 @@ def to_text(interruption: Interruption) -> str:
                     "fingerprint": record.fingerprint,
                     "message": record.message,
                     "arguments": record.arguments,
+                    "remember": record.remember,
                 }
                 for record in i.decisions
             ],
@@ -97,6 +98,7 @@ def to_text(interruption: Interruption) -> str:
             "delivered_at": _time_text(i.delivered_at),
             "purged_at": _time_text(i.purged_at),
             "review_url": i.review_url,
+            "grant": i.grant,
         }
     )
 
@@ -146,6 +148,7 @@ def from_text(text: str) -> Interruption:
                 fingerprint=record["fingerprint"],
                 message=record["message"],
                 arguments=record["arguments"],
+                remember=record.get("remember"),
             )
             for record in f["decisions"]
         ),
@@ -170,6 +173,7 @@ def from_text(text: str) -> Interruption:
         delivered_at=_maybe_time(f["delivered_at"]),
         purged_at=_maybe_time(f["purged_at"]),
         review_url=f["review_url"],
+        grant=f.get("grant"),
     )
 
 
