@@ -13,6 +13,7 @@ from holdshort.config.model import (
     Problem,
     ServerConfig,
     Transport,
+    UnknownPeople,
 )
 from holdshort.config.principals import LOCAL_AGENT, LOCAL_APPROVER
 
@@ -31,6 +32,7 @@ __all__ = [
     "Problem",
     "ServerConfig",
     "Transport",
+    "UnknownPeople",
     "is_layer_file",
     "load_config",
     "load_layer",

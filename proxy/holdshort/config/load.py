@@ -11,7 +11,16 @@ from typing import Final
 
 from holdshort.config.document import Entry, Value
 from holdshort.config.layers import LAYER_KEYS, check_version, layer_of, looks_like_layer, read_layer
-from holdshort.config.model import DEFAULT_LISTEN, Config, ConfigErrors, LimitsConfig, Listen, Problem, ServerConfig
+from holdshort.config.model import (
+    DEFAULT_LISTEN,
+    Config,
+    ConfigErrors,
+    LimitsConfig,
+    Listen,
+    Problem,
+    ServerConfig,
+    UnknownPeople,
+)
 from holdshort.config.people import People, check_mentions, read_people
 from holdshort.config.reading import Reading
 from holdshort.config.rules import Mentions
@@ -63,10 +72,14 @@ class BadLabel(ConfigError):
     """Raised when a label given on the command line cannot name a server."""
 
 
-def load_config(path: Path, environ: Mapping[str, str]) -> Config:
+def load_config(path: Path, environ: Mapping[str, str], *, running: Config | None = None) -> Config:
     """Read `holdshort.yaml` at `path` and the policy layers that it names.
 
+    `running` is what a process runs with that would go on under the policy read now: rules are also held against the
+    agents and approvers that it knows.
+
     Raises:
+        UnknownPeople: rules are about others than those whom `running` knows.
         ConfigErrors: with every problem in every file.
     """
     reading = Reading(environ)
@@ -74,7 +87,7 @@ def load_config(path: Path, environ: Mapping[str, str]) -> Config:
     if document is not None and looks_like_layer(document):
         reading.problem(document.place, "this is a policy layer; name it under `policy:` in a `holdshort.yaml`")
     elif document is not None:
-        config = _config(reading, document, path, None)
+        config = _config(reading, document, path, None, running)
         if config is not None and not reading.problems:
             return config
     raise _errors(reading)
@@ -106,6 +119,7 @@ def wrap_config(
     strict: bool = False,
     path: Path | None = None,
     environ: Mapping[str, str] | None = None,
+    running: Config | None = None,
 ) -> Config:
     """Return the configuration of `holdshort wrap -- COMMAND`: one stdio server, and the policy of `wrap_policy`.
 
@@ -131,15 +145,17 @@ def wrap_config(
             check_mentions(reading, found[1], People(), ())
         if found is not None and not reading.problems:
             policy = compile_policy([found[0]])
-            return Config(path=path, servers=(server,), policy=policy, notes=tuple(reading.notes))
+            return Config(path=path, servers=(server,), policy=policy, notes=tuple(reading.notes), files=reading.files)
     elif document is not None:
-        config = _config(reading, document, path, server)
+        config = _config(reading, document, path, server, running)
         if config is not None and not reading.problems:
             return config if config.policy.layers else replace(config, policy=wrap_policy(strict))
     raise _errors(reading)
 
 
-def _config(reading: Reading, document: Value, path: Path, wrapped: ServerConfig | None) -> Config | None:
+def _config(
+    reading: Reading, document: Value, path: Path, wrapped: ServerConfig | None, running: Config | None
+) -> Config | None:
     keys = reading.section(document, "configuration", CONFIG_KEYS, ignored=FOREIGN_CONFIG_KEYS | set(LAYER_KEYS))
     if keys is None:
         return None
@@ -154,6 +170,8 @@ def _config(reading: Reading, document: Value, path: Path, wrapped: ServerConfig
     layers, mentions = _layers(reading, keys.get("policy"), path.parent)
     for said in mentions:
         check_mentions(reading, said, people, block.labels)
+    if running is not None and not reading.problems:
+        _check_known(reading, mentions, running)
     listen = read_listen(reading, keys.get("listen")) or DEFAULT_LISTEN
     if not listen.loopback and not people.agents:
         reading.problem(
@@ -184,7 +202,21 @@ def _config(reading: Reading, document: Value, path: Path, wrapped: ServerConfig
         allowed_hosts=read_names(reading, keys.get("allowed_hosts")),
         allowed_origins=read_names(reading, keys.get("allowed_origins"), origins=True),
         notes=tuple(reading.notes),
+        files=reading.files,
     )
+
+
+def _check_known(reading: Reading, mentions: Sequence[Mentions], running: Config) -> None:
+    """Refuse rules about people who are in the file by now, but not in the process that would go by them."""
+    known = People(list(running.agents), list(running.approvers))
+    apart = Reading(reading.environ)
+    for said in mentions:
+        check_mentions(apart, said, known, ())
+    if apart.problems:
+        # The file is fine by itself, and would be at the next start.
+        why = "; changed `agents` and `approvers` take effect at the next start"
+        problems = [replace(problem, message=problem.message + why) for problem in apart.problems]
+        raise UnknownPeople(problems, reading.notes, reading.files)
 
 
 def _servers(
@@ -217,6 +249,7 @@ def _layers(reading: Reading, entry: Entry | None, folder: Path) -> tuple[list[L
     seen: dict[Path, Place] = {}
     for value, written in reading.texts(entry.value, "policy"):
         path = folder / written
+        reading.look(path)
         if not path.is_file():
             reading.problem(value.place, f"policy: there is no file `{value.raw[:200]}` beside the configuration")
             continue
@@ -253,4 +286,4 @@ def _errors(reading: Reading) -> ConfigErrors:
     def position(problem: Problem) -> tuple[int, int, int]:
         return order[problem.place.file], problem.place.line, problem.place.column
 
-    return ConfigErrors(sorted(reading.problems, key=position), reading.notes)
+    return ConfigErrors(sorted(reading.problems, key=position), reading.notes, reading.files)

@@ -25,6 +25,7 @@ __all__ = [
     "Problem",
     "ServerConfig",
     "Transport",
+    "UnknownPeople",
 ]
 
 Transport = Literal["stdio", "http", "sse"]
@@ -49,10 +50,23 @@ class Problem:
 class ConfigErrors(ConfigError):
     """Raised when files cannot be used; `problems` are all that were found, in all files, in reading order."""
 
-    def __init__(self, problems: Sequence[Problem], notes: Sequence[Problem] = ()) -> None:
+    def __init__(
+        self,
+        problems: Sequence[Problem],
+        notes: Sequence[Problem] = (),
+        files: Mapping[Path, tuple[int, ...] | None] | None = None,
+    ) -> None:
         super().__init__("\n".join(map(str, problems)))
         self.problems = tuple(problems)
         self.notes = tuple(notes)
+        self.files = dict(files or {})
+        """As in `Config`: what was looked for on the way to the problems."""
+
+
+class UnknownPeople(ConfigErrors):
+    """Raised when rules are about people whom the process that runs does not know, and nothing else is wrong."""
+
+    code = "people"
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,3 +205,5 @@ class Config:
     allowed_hosts: tuple[str, ...] = ()
     allowed_origins: tuple[str, ...] = ()
     notes: tuple[Problem, ...] = ()
+    files: Mapping[Path, tuple[int, ...] | None] = field(default_factory=dict[Path, tuple[int, ...] | None])
+    """Every file that was read or looked for, with what it was on disk just before (`reading.stamp_of`)."""

@@ -4,6 +4,7 @@ No accessor quotes a value unless it is a word of ours, and never after interpol
 says, `${NAME}`, not what the variable holds.
 """
 
+import os
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,10 @@ from holdshort.config.units import parse_bytes, parse_seconds
 from holdshort.policy import Place
 from holdshort.policy.words import listed, nearest, unknown
 
-__all__ = ["Reading", "is_filled"]
+__all__ = ["Reading", "Stamp", "is_filled", "stamp_of"]
+
+Stamp = tuple[int, ...]
+"""What a file is on disk: another one after any write, rename over it, or turn of a symbolic link on its path."""
 
 
 class Reading:
@@ -25,6 +29,8 @@ class Reading:
         self.environ = environ
         self.problems: list[Problem] = []
         self.notes: list[Problem] = []
+        self.files: dict[Path, Stamp | None] = {}
+        """Every file that was looked for, as it was just before it was read; None for one that is not there."""
 
     def problem(self, place: Place, message: str, rule: str | None = None) -> None:
         """Report an error; reading goes on."""
@@ -37,6 +43,7 @@ class Reading:
     def document(self, path: Path, file: str) -> Value | None:
         """Read a file whose top is a map; `file` is how places name it."""
         start = Place(file, 1, 1)
+        self.look(path)
         try:
             raw = path.read_bytes()
         except OSError as error:
@@ -54,6 +61,10 @@ class Reading:
             self.problem(value.place, f"expected a map of keys at the top of the file, got {value.described}")
             return None
         return value
+
+    def look(self, path: Path) -> None:
+        """Note how `path` is on disk now: who waits for changes compares with that."""
+        self.files.setdefault(path, stamp_of(path))
 
     def section(
         self,
@@ -205,6 +216,19 @@ class Reading:
         except BadInterpolation as error:
             self.problem(value.place, f"{what}: {error}", rule)
             return None
+
+
+def stamp_of(path: Path) -> Stamp | None:
+    """Return how the file at `path` is on disk now; None where there is none.
+
+    It is opened for that: a network file system answers a look at the name from memory, but asks when a file is opened.
+    """
+    try:
+        with path.open("rb") as file:
+            about = os.fstat(file.fileno())
+    except OSError:
+        return None
+    return about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns
 
 
 def is_filled(value: Value) -> bool:
