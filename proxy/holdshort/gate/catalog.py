@@ -21,6 +21,7 @@ from holdshort.gate.methods import MODERN_VERSIONS, Era
 from holdshort.gate.upstream import Link, UpstreamProtocol, UpstreamTimeout
 from holdshort.interruption import definition_digest
 from holdshort.policy import Caller, Policy, ToolFacts
+from holdshort.policy.facts import facts_of
 from holdshort.wire import MCP_META_PREFIX, Frame, Limits, MalformedMessage, decode, encode
 
 __all__ = ["FRESH_SECONDS", "RECENT_SECONDS", "Catalog", "Definition", "envelope"]
@@ -38,13 +39,6 @@ _LIST_LIMITS: Final = Limits(max_bytes=sys.maxsize, max_depth=512, max_keys=sys.
 """The link has held it to its limits; here it is only taken apart."""
 
 _LONG_INTEGER = re.compile(rb"\d{19}")
-_HINTS: Final = {
-    "read_only": ("readOnlyHint", False),
-    "destructive": ("destructiveHint", True),
-    "idempotent": ("idempotentHint", False),
-    "open_world": ("openWorldHint", True),
-}
-"""MCP 2025-11-25, ToolAnnotations: what holds when a hint is not declared."""
 
 
 @dataclass(frozen=True)
@@ -189,16 +183,7 @@ class Catalog:
 
     def facts_of(self, raw: Mapping[str, Any]) -> ToolFacts:
         """Return what policy may know of a tool so defined; hints count only where this server is trusted."""
-        annotations = raw.get("annotations") if self._trust else None
-        hints = annotations if isinstance(annotations, Mapping) else {}
-        declared = {
-            field: hints[key] if isinstance(hints.get(key), bool) else missing
-            for field, (key, missing) in _HINTS.items()
-        }
-        title = raw.get("title") or hints.get("title")
-        return ToolFacts(
-            server=self.server, name=raw["name"], title=title if isinstance(title, str) else None, **declared
-        )
+        return facts_of(self.server, raw, trusted=self._trust)
 
     def filter_list(self, reply: Frame, policy: Policy, caller: Caller, *, first_page: bool, rename: str = "") -> Frame:
         """Return a `tools/list` response without the tools that policy hides from this caller, or that are left out.
