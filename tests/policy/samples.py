@@ -5,9 +5,21 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from holdshort.policy import Action, Call, Caller, Condition, Rule, ToolFacts, parse_name_pattern, parse_tool_pattern
+from holdshort.policy import (
+    Access,
+    Action,
+    Call,
+    Caller,
+    Condition,
+    Kind,
+    Rule,
+    ToolFacts,
+    parse_name_pattern,
+    parse_target,
+    parse_tool_pattern,
+)
 
-__all__ = ["NOW", "Says", "call", "rule"]
+__all__ = ["NOW", "Says", "about", "access", "call", "rule"]
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -23,7 +35,7 @@ class Says:
     def text(self) -> str:
         return f"says {self.answer}"
 
-    def __call__(self, call: Call) -> bool:
+    def __call__(self, call: Call | Access) -> bool:
         answer = call.arguments.get("answer", self.answer) if self.answer == "argument" else self.answer
         if answer == "error":
             raise KeyError("no")
@@ -41,6 +53,32 @@ def rule(
         when=when,
         **terms,
     )
+
+
+def about(
+    rule_id: str,
+    action: str,
+    kind: Kind,
+    targets: str = "",
+    *,
+    agents: str = "",
+    when: Condition | None = None,
+) -> Rule:
+    """A rule that is not about tools."""
+    return Rule(
+        rule_id,
+        Action(action),
+        kind=kind,
+        targets=tuple(parse_target(each, kind) for each in targets.split()),
+        agents=tuple(map(parse_name_pattern, agents.split())),
+        when=when,
+    )
+
+
+def access(
+    kind: Kind, name: str, *, server: str = "files", agent: str = "local", arguments: Mapping[str, Any] | None = None
+) -> Access:
+    return Access(kind, server, name, Caller(agent), NOW, arguments or {})
 
 
 def call(

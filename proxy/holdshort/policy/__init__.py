@@ -26,6 +26,7 @@ from holdshort.policy.grants import (
 from holdshort.policy.model import (
     DECISIONS,
     DEFAULT_EXPIRY,
+    Access,
     Action,
     Because,
     Call,
@@ -43,6 +44,7 @@ from holdshort.policy.model import (
     Verdict,
 )
 from holdshort.policy.presets import wrap_policy
+from holdshort.policy.targets import KIND_OF_KEY, REQUEST_METHODS, parse_target
 
 __all__ = [
     "ANY_VALUE",
@@ -51,6 +53,9 @@ __all__ = [
     "DEFAULT_LIFETIME",
     "DEFAULT_MAX_USES",
     "GRANT_LAYER",
+    "KIND_OF_KEY",
+    "REQUEST_METHODS",
+    "Access",
     "Action",
     "ApproverGroups",
     "BadPattern",
@@ -87,6 +92,7 @@ __all__ = [
     "find_grants",
     "granted",
     "parse_name_pattern",
+    "parse_target",
     "parse_tool_pattern",
     "read_only_tools",
     "same_json",

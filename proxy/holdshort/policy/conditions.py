@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import cast
 
-from holdshort.policy.model import Action, Call, Condition, Rule
+from holdshort.policy.model import Access, Action, Call, Condition, Rule
 
 __all__ = ["ReadOnlyTools", "read_only_tools", "speaks"]
 
@@ -25,7 +25,7 @@ def read_only_tools() -> Condition:
     return ReadOnlyTools()
 
 
-def speaks(rule: Rule, call: Call) -> tuple[bool, str | None]:
+def speaks(rule: Rule, call: Call | Access) -> tuple[bool, str | None]:
     """Say whether the `when` of `rule` holds for `call`, and what went wrong if it could not be told.
 
     An error never helps the call: a condition that raises, or answers anything but true or false, counts as true for

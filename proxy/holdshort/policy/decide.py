@@ -23,11 +23,13 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from holdshort.policy.access import AccessTable
 from holdshort.policy.conditions import speaks
 from holdshort.policy.digest import digest_layers
 from holdshort.policy.model import (
     DECISIONS,
     DEFAULT_EXPIRY,
+    Access,
     Action,
     Because,
     Call,
@@ -87,7 +89,7 @@ class Policy:
     `digest` is the SHA-256, in hex, of everything in the layers that can change an answer; comments and places cannot.
     """
 
-    __slots__ = ("_by_server", "_rows", "default", "digest", "expires_after", "layers", "pins")
+    __slots__ = ("_access", "_by_server", "_rows", "default", "digest", "expires_after", "layers", "pins")
 
     def __init__(self, layers: Sequence[Layer], *, expires_after: timedelta = DEFAULT_EXPIRY) -> None:
         self.layers: Final = tuple(layers)
@@ -99,6 +101,7 @@ class Policy:
             key=lambda mode: mode.strictness,
             default=PinMode.FIRST_USE,
         )
+        self._access = AccessTable(self.layers)
         self._by_server: dict[str, _Candidates] = {}
         self._rows: dict[tuple[str, str, str, frozenset[str]], _Row] = {}
 
@@ -127,6 +130,22 @@ class Policy:
             return any(_surely_hides(rules, listed) for _, rules in row.candidates)
         except Exception:  # noqa: BLE001 - precedence 4
             return True
+
+    def access(self, access: Access) -> Verdict:
+        """Return the verdict on the use of something that is no tool: allow, deny or hide (precedence 7)."""
+        return self._access.decide(access)
+
+    def hides_access(self, access: Access, *, template: bool = False) -> bool:
+        """Say whether it is to be left out of the lists that `access.caller` sees; `template` for a URI template."""
+        return self._access.hides(access, template=template)
+
+    def speaks_of(self, kind: Kind, server: str, *actions: Action) -> bool:
+        """Say whether some rule is about a `kind` of thing of `server`; with `actions`, one that says one of them."""
+        return self._access.speaks_of(kind, server, *actions)
+
+    def access_rules(self, access: Access) -> _Candidates:
+        """Return, for each layer with rules of that kind, those that match but for conditions, as `rules_for` does."""
+        return self._access.rules_for(access)
 
     def rules_for(self, tool: ToolFacts, caller: Caller) -> _Candidates:
         """Return, for each layer, the rules whose tools and agents match, up to the first without a condition."""

@@ -13,7 +13,7 @@ from typing import Final
 
 from holdshort.errors import HoldshortError
 
-__all__ = ["BadPattern", "NamePattern", "ToolPattern", "parse_name_pattern", "parse_tool_pattern"]
+__all__ = ["BadPattern", "NamePattern", "ToolPattern", "matcher", "parse_name_pattern", "parse_tool_pattern"]
 
 _SEPARATOR: Final = "__"
 _CLIENT_PREFIX: Final = "mcp__"
@@ -45,7 +45,7 @@ class NamePattern:
     @cached_property
     def matches(self) -> Callable[[str], bool]:
         """The test for one name, case-sensitive."""
-        return _matcher(self.text)
+        return matcher(self.text)
 
 
 @dataclass(frozen=True)
@@ -65,12 +65,12 @@ class ToolPattern:
     @cached_property
     def matches_server(self) -> Callable[[str], bool]:
         """The test for a server's label, case-sensitive."""
-        return self.server.__eq__ if self.literal else _matcher(self.server)
+        return self.server.__eq__ if self.literal else matcher(self.server)
 
     @cached_property
     def matches_tool(self) -> Callable[[str], bool]:
         """The test for a tool's own name, case-sensitive."""
-        return self.tool.__eq__ if self.literal else _matcher(self.tool)
+        return self.tool.__eq__ if self.literal else matcher(self.tool)
 
     @property
     def plain_server(self) -> str | None:
@@ -130,7 +130,8 @@ def _is_glob(text: str) -> bool:
     return "*" in text or "?" in text
 
 
-def _matcher(glob: str) -> Callable[[str], bool]:
+def matcher(glob: str) -> Callable[[str], bool]:
+    """Return the test of a name against `glob`: the whole name, linear in its length."""
     if not _is_glob(glob):
         return glob.__eq__
     if set(glob) == {"*"}:

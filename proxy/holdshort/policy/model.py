@@ -15,6 +15,7 @@ from holdshort.policy.globs import NamePattern, ToolPattern
 __all__ = [
     "DECISIONS",
     "DEFAULT_EXPIRY",
+    "Access",
     "Action",
     "Because",
     "Call",
@@ -154,6 +155,22 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
+class Access:
+    """One use of something that is no tool, as policy sees it; `now` is timezone-aware UTC.
+
+    `name` is the URI of a resource as the client wrote it, the server's own name of a prompt, or the method that a
+    server asks for. Only prompts have `arguments`.
+    """
+
+    kind: Kind
+    server: str
+    name: str
+    caller: Caller
+    now: datetime
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Terms:
     """How an `ask` is to be decided.
 
@@ -197,8 +214,8 @@ class Condition(Protocol):
         """True when only `tool` and `caller` matter, so that it can be asked when tools are listed."""
         ...
 
-    def __call__(self, call: Call) -> bool:
-        """Say whether the rule speaks about `call`."""
+    def __call__(self, call: Any) -> bool:
+        """Say whether the rule speaks about `call`: a `Call`, or an `Access` where the rule is not about tools."""
         ...
 
 

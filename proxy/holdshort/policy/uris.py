@@ -1,0 +1,222 @@
+"""One resource, many spellings: the readings of a URI, so that no rule is dodged, or reached, by writing it otherwise.
+
+Servers read URIs in their own ways: some compare text, some decode, some resolve `..`, some open a path on a disk that
+knows no case. Nobody can tell from outside which, so a rule that restricts holds when any reading matches its glob,
+and a rule that allows only when the text as written and its plainest form both do. RFC 3986 section 6.2 has the
+readings of the plainest form; the URL standard (WHATWG) those of `file:` and of backslashes.
+"""
+
+import re
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Final
+from urllib.parse import unquote
+
+from holdshort.policy.globs import ToolPattern, matcher
+
+__all__ = ["Readings", "UriPattern", "may_meet", "readings"]
+
+_ROUNDS: Final = 8
+"""What is still percent-encoded after so many rounds is nothing that an honest client writes."""
+
+_SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(.*)", re.DOTALL)
+_SPECIAL: Final = frozenset({"file", "ftp", "http", "https", "ws", "wss"})
+"""Schemes in which a backslash is a slash (URL standard, special schemes)."""
+_PORTS: Final = {"ftp": ":21", "http": ":80", "https": ":443", "ws": ":80", "wss": ":443"}
+_HERE: Final = frozenset({"", "localhost", "127.0.0.1", "[::1]"})
+_BLANK: Final = "".join(map(chr, range(33)))
+_BREAKS: Final = re.compile(r"[\t\n\r]")
+_END: Final = re.compile(r"[?#\x00]")
+_PARAMETERS: Final = re.compile(r";[^/]*")
+_TRAILING: Final = re.compile(r"[. ]+(?=/|$)")
+_STREAM: Final = re.compile(r"::\$\w+$")
+_ENCODED_WILD: Final = re.compile(r"%(?:25)*(?=2a|3f)", re.IGNORECASE)
+_MOST_CELLS: Final = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Readings:
+    """What one URI may be read as.
+
+    `raw` is the text as written and `plain` its plainest form; a second one where a server may take what looks like a
+    host for the first step of a path. `loose` holds what some server may take it for besides.
+    `folded` is for `file:` alone: the same without case and without endings that some file systems do not see.
+    `unclear` is set where the plainest form was not found.
+    """
+
+    raw: str
+    plain: tuple[str, ...]
+    loose: tuple[str, ...]
+    folded: tuple[str, ...]
+    unclear: bool = False
+
+
+@dataclass(frozen=True)
+class UriPattern(ToolPattern):
+    """A glob over (server, URI). Only `*` and `?` are special; every other character is itself."""
+
+    @cached_property
+    def _plain(self) -> str:
+        return _plain_glob(self.tool)
+
+    @cached_property
+    def _matches_plain(self) -> Callable[[str], bool]:
+        return matcher(self._plain)
+
+    @cached_property
+    def _matches_folded(self) -> Callable[[str], bool]:
+        return matcher(_folded(self._plain))
+
+    def matches_some(self, uri: Readings) -> bool:
+        """Say whether any reading matches: how a rule that restricts looks at a URI."""
+        return (
+            uri.unclear
+            or self.matches_tool(uri.raw)
+            or any(self._matches_plain(reading) for reading in (*uri.plain, *uri.loose))
+            or any(self._matches_folded(reading) for reading in uri.folded)
+        )
+
+    def matches_surely(self, uri: Readings) -> bool:
+        """Say whether the text as written and its plainest form both match: how a rule that allows looks at a URI."""
+        return not uri.unclear and self.matches_tool(uri.raw) and all(map(self._matches_plain, uri.plain))
+
+
+@lru_cache(maxsize=1024)
+def readings(uri: str) -> Readings:
+    """Return what `uri` may be read as. Any text has readings; none raises."""
+    text = _BREAKS.sub("", uri.strip(_BLANK))
+    found = _SCHEME.fullmatch(text)
+    scheme, rest = (found.group(1).lower(), found.group(2)) if found else ("", text)
+    if not scheme and rest[:1] in {"/", "\\"}:
+        scheme = "file"  # some servers take a bare path
+    head, query = _cut(rest)
+    authority, path = _split(scheme, head)
+    authority, unclear = _decoded(authority)
+    path, unclear_path = _decoded(path)
+    query, unclear_query = _decoded(query)
+    start = _start(scheme, authority)
+    steps = path
+    path = _resolved(scheme, path, rooted=bool(authority) or scheme == "file")
+    plain = flat = unicodedata.normalize("NFC", start + path)
+    loose = [_END.split(plain, maxsplit=1)[0]]
+    loose.append(_PARAMETERS.sub("", loose[0]))
+    loose.append(loose[1].rstrip("/") or loose[1])
+    if authority and not path:
+        loose.append(f"{plain}/")
+    if authority and scheme not in _SPECIAL:
+        # To a scheme of somebody's own, what looks like a host may be the first step of a path.
+        flat = unicodedata.normalize("NFC", f"{scheme}://{_resolved(scheme, authority.lower() + steps, rooted=False)}")
+    folded = tuple(dict.fromkeys(map(_folded, (plain, *loose)))) if scheme == "file" else ()
+    tail = f"?{unicodedata.normalize('NFC', query)}" if query else ""
+    every = tuple(dict.fromkeys((plain, flat, *loose)))
+    surely = (plain + tail,) if flat == plain else (plain + tail, flat + tail)
+    return Readings(uri, surely, every, folded, unclear or unclear_path or unclear_query)
+
+
+def may_meet(glob: str, other: str) -> bool:
+    """Say whether some text matches both globs; true as well where that would take too long to find out."""
+    if len(glob) * len(other) > _MOST_CELLS:
+        return True
+    # `row[j]`: the part of `glob` read so far can match what the first j characters of `other` can.
+    row = [True, *([False] * len(other))]
+    for j, char in enumerate(other):
+        row[j + 1] = row[j] and char == "*"
+    for char in glob:
+        after = [row[0] and char == "*"]
+        for j, theirs in enumerate(other):
+            if char == "*" or theirs == "*":
+                after.append(after[j] or row[j + 1])
+            else:
+                after.append(row[j] and (char == theirs or "?" in (char, theirs)))
+        row = after
+    return row[-1]
+
+
+def _cut(rest: str) -> tuple[str, str]:
+    """Cut before `?` or `#`: what stands before, and the query without its `?`. A fragment never leaves a client."""
+    before = rest.split("#", 1)[0]
+    head, _, query = before.partition("?")
+    return head, query
+
+
+def _split(scheme: str, head: str) -> tuple[str, str]:
+    """Return authority and path, neither decoded yet."""
+    if scheme in _SPECIAL:
+        head = head.replace("\\", "/")
+    if scheme == "file":
+        if head.startswith("//") and not head.startswith("///"):
+            host, slash, path = head[2:].partition("/")
+            return ("", slash + path) if host.lower() in _HERE else (host, slash + path)
+        return "", head
+    if not head.startswith("//"):
+        return "", head
+    host, slash, path = head[2:].partition("/")
+    return host, slash + path
+
+
+def _start(scheme: str, authority: str) -> str:
+    host = authority.rpartition("@")[2].lower()
+    host = host.removesuffix(_PORTS.get(scheme, "\x00")).rstrip(".")
+    if scheme == "file" or authority:
+        return f"{scheme}://{host}"
+    return f"{scheme}:" if scheme else ""
+
+
+def _resolved(scheme: str, path: str, *, rooted: bool) -> str:
+    """Return the path without `.`, `..` and doubled slashes."""
+    if scheme in _SPECIAL:
+        path = path.replace("\\", "/")
+    if not path:
+        return "/" if scheme == "file" else ""
+    steps: list[str] = []
+    step = ""
+    for step in path.split("/"):
+        if step == "..":
+            del steps[-1:]
+        elif step not in {"", "."}:
+            steps.append(step)
+    start = "/" if path.startswith("/") or rooted else ""
+    end = "/" if steps and step in {"", ".", ".."} else ""
+    return start + "/".join(steps) + end
+
+
+def _decoded(text: str) -> tuple[str, bool]:
+    """Return the text with nothing percent-encoded any more, and whether it never came to that."""
+    for _ in range(_ROUNDS):
+        plain = unquote(text) if "%" in text else text
+        if plain == text:
+            return text, False
+        text = plain
+    return text, True
+
+
+def _folded(text: str) -> str:
+    """The same for file systems that see neither case nor a name's trailing dots, nor streams of a file."""
+    folded = _STREAM.sub("", _TRAILING.sub("", text.casefold()))
+    return re.sub(r"^(file:///[a-z])\|", r"\1:", folded)
+
+
+def _plain_glob(glob: str) -> str:
+    """Return the glob as it has to be for plainest forms: what can be resolved in it is, its wildcards stay."""
+    # An encoded `*` is a character, not a wildcard, and decoding it would make it one.
+    kept = _ENCODED_WILD.split(glob)
+    text = unicodedata.normalize("NFC", "%".join(_decoded(piece)[0] for piece in kept))
+    if text.startswith("/"):
+        text = f"file:{text}"
+    found = _SCHEME.fullmatch(text)
+    if found is None:
+        return text
+    scheme, rest = found.group(1).lower(), found.group(2)
+    if scheme == "file":
+        authority, path = _split(scheme, rest)
+        bare = path.lstrip("/")
+        if authority or not path.startswith("/") or (bare[:1] in {"*", "?"} and not rest.startswith("///")):
+            return f"file:{rest}"
+        return f"file:///{bare}"
+    if not rest.startswith("//"):
+        return f"{scheme}:{rest}"
+    host, slash, path = rest[2:].partition("/")
+    host = host.lower().removesuffix(_PORTS.get(scheme, "\x00"))
+    return f"{scheme}://{host.rstrip('.')}{slash}{path}"
