@@ -17,12 +17,15 @@ from holdshort.store.contract import (
     Verification,
 )
 from holdshort.store.folder import StateFolderError, choose_folder
+from holdshort.store.pinning import FIRST_USE, INSTRUCTIONS, Pin, PinDigests, PinMoved, PinNotFound, PinStore, Sighting
 from holdshort.store.sqlite import DEFAULT_RETENTION, SQLiteStore, open_store
 
 __all__ = [
     "ANYTHING",
     "ANY_ROW",
     "DEFAULT_RETENTION",
+    "FIRST_USE",
+    "INSTRUCTIONS",
     "Change",
     "EntryKind",
     "InterruptionNotFound",
@@ -30,10 +33,16 @@ __all__ = [
     "LogFilter",
     "NewEntry",
     "Page",
+    "Pin",
+    "PinDigests",
+    "PinMoved",
+    "PinNotFound",
+    "PinStore",
     "Query",
     "QuotaExceeded",
     "Quotas",
     "SQLiteStore",
+    "Sighting",
     "StateFolderError",
     "Store",
     "Verification",

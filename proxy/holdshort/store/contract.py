@@ -18,6 +18,7 @@ from typing import Any, Final, Protocol
 from holdshort.errors import HoldshortError
 from holdshort.interruption import Event, Interruption, State
 from holdshort.policy import Because
+from holdshort.store.pinning import PinStore
 
 __all__ = [
     "ANYTHING",
@@ -61,6 +62,10 @@ class EntryKind(StrEnum):
     STARTED = "started"
     STOPPED = "stopped"
     NOTE = "note"
+    PIN = "pin"
+    """A tool's definition was seen first, changed, was accepted or forgotten."""
+    POLICY = "policy"
+    """Which policy is in force, from a start or a reload on; or that one was refused. There before it counts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,6 +190,11 @@ class Store(Protocol):
 
     owner: str
     """This process's name in claims and holds; recognisably dead as soon as the process is."""
+
+    @property
+    def pins(self) -> PinStore:
+        """The definitions that tools are pinned to."""
+        ...
 
     # The decision log.
 

@@ -35,6 +35,7 @@ from holdshort.store.contract import (
 )
 from holdshort.store.folder import DATABASE, create_private_file, prepare_folder
 from holdshort.store.owners import forget_dead, hold_lock, is_alive
+from holdshort.store.pins import SQLitePins
 from holdshort.store.schema import check_integrity, migrate
 from holdshort.store.watch import Watch
 from holdshort.store.writer import Writer, Written
@@ -66,6 +67,7 @@ class SQLiteStore:
         retention: timedelta,
     ) -> None:
         self.owner = owner
+        self.pins = SQLitePins(writer, reader)
         self._writer = writer
         self._reader = reader
         self._archive = archive
