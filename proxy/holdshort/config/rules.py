@@ -10,22 +10,28 @@ from holdshort.config.document import Entry, Value
 from holdshort.config.reading import Reading, is_filled
 from holdshort.policy import (
     DECISIONS,
+    KIND_OF_KEY,
     Action,
     BadPattern,
     Execute,
+    Kind,
     NamePattern,
     Rule,
     ToolPattern,
     parse_name_pattern,
+    parse_target,
     parse_tool_pattern,
 )
 from holdshort.policy.words import listed
 
-__all__ = ["LATER_RULE_KEYS", "RULE_KEYS", "Mentions", "RulesReader", "refuse_later"]
+__all__ = ["LATER_RULE_KEYS", "RULE_KEYS", "Mentions", "PackMention", "RulesReader", "refuse_later"]
 
 RULE_KEYS: Final = (
     "id",
     "tools",
+    "resources",
+    "prompts",
+    "server_requests",
     "agents",
     "action",
     "approvers",
@@ -35,7 +41,7 @@ RULE_KEYS: Final = (
     "execute",
     "grants",
 )
-LATER_RULE_KEYS: Final = ("when", "resources", "prompts", "server_requests")
+LATER_RULE_KEYS: Final = ("when",)
 """Keys that have a meaning in the policy language but not yet in this version: refused, because a rule without its
 condition is another rule."""
 
@@ -44,6 +50,24 @@ _SDK_WORDS: Final = {"always": "ask", "never": "allow", "hidden": "hide"}
 _EXECUTES: Final = ("claimed", "on_decision")
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _RESERVED_IDS: Final = frozenset({"default"})
+_ACCESS_ACTIONS: Final = (Action.ALLOW, Action.DENY, Action.HIDE)
+_FORMS: Final = {
+    "tools": "server__tool",
+    "resources": "server__uri",
+    "prompts": "server__prompt",
+    "server_requests": "server__method",
+}
+_EXPRESSION: Final = re.compile(r"\{[^{}]*\}")
+
+
+@dataclass(frozen=True, slots=True)
+class PackMention:
+    """A pack that a file names: `usual` is the one label its rules are about (None: any), `servers` those given."""
+
+    name: str
+    place: Value
+    usual: str | None
+    servers: tuple[tuple[str, Value], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +78,7 @@ class Mentions:
     agents: tuple[tuple[str, NamePattern, Value], ...]
     tools: tuple[tuple[str, ToolPattern, Value], ...]
     quorums: tuple[tuple[str, frozenset[str] | None, int, Value], ...]
+    packs: tuple[PackMention, ...] = ()
 
 
 class RulesReader:
@@ -80,8 +105,10 @@ class RulesReader:
         found = reading.section(value, "rule", RULE_KEYS, rule=rule_id, ignored=LATER_RULE_KEYS)
         if found is None:
             return
-        action = self._action(value, found, rule_id)
+        kind, key = self._kind(found, rule_id)
+        action = self._action(value, found, rule_id, key)
         tools = self._tool_patterns(found, rule_id)
+        targets = self._targets(found, kind, key, rule_id)
         agents = self._agent_patterns(found, rule_id)
         approvers = self._approver_names(found, rule_id)
         required = expires = decisions = execute = grants = None
@@ -113,6 +140,8 @@ class RulesReader:
                 decisions=decisions,
                 execute=execute,
                 grants=grants,
+                kind=kind,
+                targets=targets,
                 place=value.place,
             )
         )
@@ -142,7 +171,16 @@ class RulesReader:
         self._lines.setdefault(found.raw, found.place.line)
         return found.raw
 
-    def _action(self, value: Value, found: Mapping[str, Entry], rule_id: str | None) -> Action | None:
+    def _kind(self, found: Mapping[str, Entry], rule_id: str | None) -> tuple[Kind, str]:
+        """Return what the rule is about, and the key that says so."""
+        said = [key for key in KIND_OF_KEY if key in found]
+        for key in said[1:]:
+            message = f"a rule is about one kind of thing, and this one has `{said[0]}` already; write a rule for each"
+            self._reading.problem(found[key].place, message, rule_id)
+        key = said[0] if said else "tools"
+        return KIND_OF_KEY[key], key
+
+    def _action(self, value: Value, found: Mapping[str, Entry], rule_id: str | None, kind_key: str) -> Action | None:
         if "action" not in found:
             message = f"every rule needs an `action`: {listed(Action)}"
             self._reading.missing(value, "action", message, RULE_KEYS, rule=rule_id)
@@ -154,6 +192,10 @@ class RulesReader:
             return None
         word = self._reading.word(entry.value, "action", tuple(Action), rule=rule_id)
         if word is None:
+            return None
+        if word == Action.ASK and kind_key != "tools":
+            message = f"only calls of tools can wait for a person; a rule with `{kind_key}` says {listed(_ACCESS_ACTIONS)}"
+            self._reading.problem(entry.value.place, message, rule_id)
             return None
         if word != Action.ASK:
             for key in _TERM_KEYS:
@@ -172,6 +214,25 @@ class RulesReader:
             else:
                 patterns.append(pattern)
                 self._tools.append((rule_id or "", pattern, item))
+        return tuple(patterns)
+
+    def _targets(
+        self, found: Mapping[str, Entry], kind: Kind, key: str, rule_id: str | None
+    ) -> tuple[ToolPattern, ...]:
+        if kind is Kind.TOOL:
+            return ()
+        patterns: list[ToolPattern] = []
+        for item, text in self._list(found, key, rule_id):
+            try:
+                pattern = parse_target(text, kind)
+            except BadPattern as error:
+                self._bad_glob(item, key, error, rule_id)
+            else:
+                patterns.append(pattern)
+                self._tools.append((rule_id or "", pattern, item))
+                if kind is Kind.RESOURCE and _EXPRESSION.search(text):
+                    message = f"{key}: braces are plain characters here; for what a template makes, write `*` instead"
+                    self._reading.note(item.place, message, rule_id)
         return tuple(patterns)
 
     def _agent_patterns(self, found: Mapping[str, Entry], rule_id: str | None) -> tuple[NamePattern, ...]:
@@ -213,7 +274,8 @@ class RulesReader:
         return self._reading.texts(value, key, rule=rule_id)
 
     def _bad_glob(self, item: Value, key: str, error: BadPattern, rule_id: str | None) -> None:
-        shown = f"`{item.raw[:40]}` does not hold a glob over `server__tool`" if is_filled(item) else str(error)
+        form = _FORMS.get(key, "name")
+        shown = f"`{item.raw[:40]}` does not hold a glob over `{form}`" if is_filled(item) else str(error)
         self._reading.problem(item.place, f"{key}: {shown}", rule_id)
 
 
