@@ -48,7 +48,7 @@ _LEVELS: Final = (
     frozenset({"*", "/", "%"}),
 )
 _RESERVED: Final = frozenset(
-    "as break const continue else for function if import let loop package namespace return var void while".split()
+    ["as", "break", "const", "continue", "else", "for", "function", "if", "import", "let", "loop", "package", "namespace", "return", "var", "void", "while"]
 )
 _INSTEAD: Final = {"and": "&&", "or": "||", "not": "!", "if": "? :", "else": "? :"}
 
@@ -210,7 +210,7 @@ class _Parser:
             parts.append(self._expression())
         self._bound.pop()
         self._close(")", opened)
-        guard = parts[0] if len(parts) == 2 else None  # noqa: PLR2004
+        guard = parts[0] if len(parts) == 2 else None
         return Macro(cast("MacroName", name.text), target, variable, parts[-1], guard, name.offset)
 
     def _variable(self, macro: Token) -> str:
