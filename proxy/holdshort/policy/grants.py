@@ -104,18 +104,23 @@ class Scope:
 
     def misfit(self, call: Call) -> str | None:
         """Say why `call` is outside, naming arguments but not their values; None where it is inside."""
-        for name in call.arguments:
+        misfit = self.misfit_of(call.arguments)
+        if misfit is not None or self.when is None:
+            return misfit
+        problem = _unmet(self.when, call)
+        return None if problem is None else f"its `when` {problem}"
+
+    def misfit_of(self, arguments: Mapping[str, Json]) -> str | None:
+        """Say why `arguments` are outside, whatever `when` says; None where they are inside."""
+        for name in arguments:
             if name not in self.pins:
                 return f"the call has an argument `{name[:80]}` that the grant does not name"
         for name, values in self.pins.items():
-            if name not in call.arguments:
+            if name not in arguments:
                 return f"the call has no argument `{name[:80]}`"
-            if values is not None and not any(same_json(call.arguments[name], value) for value in values):
+            if values is not None and not any(same_json(arguments[name], value) for value in values):
                 return f"the value of `{name[:80]}` is not among those of the grant"
-        if self.when is None:
-            return None
-        problem = _unmet(self.when, call)
-        return None if problem is None else f"its `when` {problem}"
+        return None
 
     def to_json(self) -> dict[str, Json]:
         """Return the scope as `scope_from_json` reads it."""

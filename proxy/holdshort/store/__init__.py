@@ -17,6 +17,7 @@ from holdshort.store.contract import (
     Verification,
 )
 from holdshort.store.folder import StateFolderError, choose_folder
+from holdshort.store.granting import GrantNotFound, GrantPage, GrantQuery, GrantStore, Use
 from holdshort.store.pinning import FIRST_USE, INSTRUCTIONS, Pin, PinDigests, PinMoved, PinNotFound, PinStore, Sighting
 from holdshort.store.sqlite import DEFAULT_RETENTION, SQLiteStore, open_store
 
@@ -28,6 +29,10 @@ __all__ = [
     "INSTRUCTIONS",
     "Change",
     "EntryKind",
+    "GrantNotFound",
+    "GrantPage",
+    "GrantQuery",
+    "GrantStore",
     "InterruptionNotFound",
     "LogEntry",
     "LogFilter",
@@ -45,6 +50,7 @@ __all__ = [
     "Sighting",
     "StateFolderError",
     "Store",
+    "Use",
     "Verification",
     "choose_folder",
     "open_store",

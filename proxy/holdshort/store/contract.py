@@ -18,6 +18,7 @@ from typing import Any, Final, Protocol
 from holdshort.errors import HoldshortError
 from holdshort.interruption import Event, Interruption, State
 from holdshort.policy import Because
+from holdshort.store.granting import GrantStore
 from holdshort.store.pinning import PinStore
 
 __all__ = [
@@ -59,6 +60,8 @@ class EntryKind(StrEnum):
     SUPERSEDED = "superseded"
     DELIVERED = "delivered"
     PURGED = "purged"
+    GRANT = "grant"
+    """A standing grant was made, revoked, or its scope erased; a call that one let through is a `verdict`."""
     STARTED = "started"
     STOPPED = "stopped"
     NOTE = "note"
@@ -190,6 +193,11 @@ class Store(Protocol):
 
     owner: str
     """This process's name in claims and holds; recognisably dead as soon as the process is."""
+
+    @property
+    def grants(self) -> GrantStore:
+        """Standing grants. They are made by `apply`, in the transaction of the approval."""
+        ...
 
     @property
     def pins(self) -> PinStore:

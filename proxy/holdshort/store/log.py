@@ -15,6 +15,7 @@ from holdshort.store.chain import GENESIS, BrokenLink, body_of, links, seal
 from holdshort.store.connection import translated
 from holdshort.store.contract import ANY_ROW, LogEntry, LogFilter, NewEntry, Verification
 from holdshort.store.faults import fault
+from holdshort.store.grants import Ledger
 from holdshort.store.rows import from_text
 
 __all__ = ["Head", "HeadMoved", "append", "append_to", "count", "head", "note_checkpoint", "read", "verify"]
@@ -116,11 +117,13 @@ def _verified(connection: apsw.Connection) -> Verification:
     rows, last = 0, GENESIS
     noted = connection.execute("SELECT sequence, hash FROM checkpoint").fetchone()
     stands: dict[str, _Stand] = {}
+    ledger = Ledger()
     try:
         for entry in links(_all(connection)):
             rows, last = rows + 1, bytes.fromhex(entry.hash)
             if noted is not None and entry.sequence == noted[0] and last != noted[1]:
                 raise BrokenLink(entry.sequence, f"row {entry.sequence} is not the one the checkpoint speaks of")
+            ledger.note(entry.fields)
             detail = entry.fields.get("detail") or {}
             if "revision" in detail and "interruption" in entry.fields:
                 told = (detail["state"], detail["revision"], entry.fields["fingerprint"])
@@ -129,6 +132,7 @@ def _verified(connection: apsw.Connection) -> Verification:
             raise BrokenLink(rows + 1, f"the log ends at row {rows}; the checkpoint has seen row {noted[0]}")
         _check_stands(connection, stands, rows)
         _check_columns(connection)
+        ledger.check(connection, rows)
     except BrokenLink as broken:
         return Verification(rows=rows, problem=broken.problem, first_bad=broken.sequence)
     return Verification(rows=rows, head=last.hex())

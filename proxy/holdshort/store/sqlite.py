@@ -37,6 +37,7 @@ from holdshort.store.folder import DATABASE, create_private_file, prepare_folder
 from holdshort.store.owners import forget_dead, hold_lock, is_alive
 from holdshort.store.pins import SQLitePins
 from holdshort.store.schema import check_integrity, migrate
+from holdshort.store.sqlite_grants import SQLiteGrants
 from holdshort.store.watch import Watch
 from holdshort.store.writer import Writer, Written
 
@@ -77,6 +78,9 @@ class SQLiteStore:
         self._retention = retention
         self._is_alive = partial(is_alive, folder)
         self._folder = folder
+        self.grants = SQLiteGrants(
+            writer, reader, self._in_worker, owner=owner, is_alive=self._is_alive, retention=retention
+        )
         self._log_head: log.Head | None = None
         """The log's last row as we last wrote it; whether it still is the last, the next insert finds out."""
 
@@ -195,6 +199,7 @@ class SQLiteStore:
             await self.recover(now)
         if queries.has_purgeable(self._reader, now - self._retention):
             await self.purge(now - self._retention, now=now)
+        await self.grants.settle(now)
 
     @asynccontextmanager
     async def _subscription(self, after: int | None) -> AsyncGenerator[AsyncIterator[Change]]:

@@ -35,11 +35,12 @@ from holdshort.store.connection import DatabaseError
 from holdshort.store.contract import InterruptionNotFound, QuotaExceeded, Quotas
 from holdshort.store.entries import entry_of, parked_entry, point_inside, points_after, refusal_entry
 from holdshort.store.faults import fault
+from holdshort.store.grant_tables import make
 from holdshort.store.log import append
 from holdshort.store.rows import from_text, microseconds, to_text
 from holdshort.store.writer import Written
 
-__all__ = ["apply", "attach", "detach", "expire_due", "park", "purge", "recover", "spend"]
+__all__ = ["apply", "attach", "detach", "expire_due", "has_answer_to_fetch", "park", "purge", "recover", "spend"]
 
 _FIXED: Final = ("id", "agent", "server", "run_id", "requested_fingerprint", "created")
 _MOVING: Final = ("state", "revision", "due", "attachable", "executor", "purged", "changed", "changed_at", "body")
@@ -48,6 +49,7 @@ _MOVING: Final = ("state", "revision", "due", "attachable", "executor", "purged"
 _COLUMNS: Final = (*_FIXED, *_MOVING)
 _INSERT: Final = f"INSERT INTO interruption ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608
 _UPDATE: Final = f"UPDATE interruption SET {' = ?, '.join(_MOVING)} = ? WHERE id = ? AND revision = ?"  # noqa: S608
+_UNDECIDED: Final = frozenset({State.PENDING, State.EXPIRED})
 _NEVER_ATTACHED: Final = frozenset({State.WITHDRAWN, State.SUPERSEDED})
 
 
@@ -85,25 +87,50 @@ def attach(
     is_alive: Callable[[str], bool],
 ) -> Written[Interruption | None]:
     """Take over the newest one that is to be had; see the contract for which that is."""
-    oldest_end = microseconds(now - retention)
-    rows = connection.execute(
-        "SELECT i.body, i.changed_at, h.owner FROM interruption i LEFT JOIN hold h ON h.interruption = i.id"
-        " WHERE i.agent = ? AND i.requested_fingerprint = ? AND i.attachable = 1"
-        # What has not ended is to be had however long ago it was asked for; nobody may be asked a second time.
-        " AND (i.changed_at > ? OR i.due > ? OR i.executor IS NOT NULL)"
-        " ORDER BY i.position DESC",
-        (agent, requested_fingerprint, oldest_end, oldest_end),
-    ).fetchall()
-    for body, _, held_by in rows:
-        if held_by is not None and (held_by == owner or is_alive(str(held_by))):
+    for body, held_by in _attachable(connection, agent, requested_fingerprint, now - retention):
+        if held_by is not None and (held_by == owner or is_alive(held_by)):
             continue
-        found = from_text(str(body))
+        found = from_text(body)
         expired = is_due(found, now)
         if expired:
             found = _write(connection, found, advance(found, Expire(at=now)), Expire(at=now))
         connection.execute("INSERT OR REPLACE INTO hold VALUES (?, ?, ?)", (found.id, holder, owner))
         return Written(found, changed=expired)
     return Written(None)
+
+
+def has_answer_to_fetch(
+    connection: apsw.Connection,
+    agent: str,
+    requested_fingerprint: str,
+    *,
+    now: datetime,
+    retention: timedelta,
+    owner: str,
+    is_alive: Callable[[str], bool],
+) -> bool:
+    """Say whether `attach` would take over one that somebody decided, or that was sent."""
+    return any(
+        from_text(body).state not in _UNDECIDED
+        for body, held_by in _attachable(connection, agent, requested_fingerprint, now - retention)
+        if held_by is None or (held_by != owner and not is_alive(held_by))
+    )
+
+
+def _attachable(
+    connection: apsw.Connection, agent: str, requested_fingerprint: str, oldest: datetime
+) -> list[tuple[str, str | None]]:
+    """Return records (as text) and who holds them, newest first."""
+    oldest_end = microseconds(oldest)
+    rows = connection.execute(
+        "SELECT i.body, h.owner FROM interruption i LEFT JOIN hold h ON h.interruption = i.id"
+        " WHERE i.agent = ? AND i.requested_fingerprint = ? AND i.attachable = 1"
+        # What has not ended is to be had however long ago it was asked for; nobody may be asked a second time.
+        " AND (i.changed_at > ? OR i.due > ? OR i.executor IS NOT NULL)"
+        " ORDER BY i.position DESC",
+        (agent, requested_fingerprint, oldest_end, oldest_end),
+    ).fetchall()
+    return [(str(body), None if held_by is None else str(held_by)) for body, held_by in rows]
 
 
 def detach(connection: apsw.Connection, interruption_id: str, holder: str) -> Written[None]:
@@ -224,6 +251,8 @@ def _write(connection: apsw.Connection, before: Interruption, after: Interruptio
         raise DatabaseError(f"interruption `{before.id}` changed inside its own transaction")
     if isinstance(event, Deliver):
         connection.execute("DELETE FROM hold WHERE interruption = ?", (after.id,))
+    if after.grant is not None and before.grant is None:
+        make(connection, after, event.at)
     point = point_inside(event)
     if point is not None:
         fault(point)
