@@ -22,6 +22,7 @@ def test_the_wire_record_of_a_parked_call() -> None:
         "fingerprint": call.fingerprint,
         "definition": {"name": "refund", "inputSchema": {"type": "object"}},
         "definition_digest": "d" * 64,
+        "definition_change": None,
         "requested_by": {
             "agent": "ci-bot",
             "client": "cursor",

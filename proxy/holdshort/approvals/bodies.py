@@ -167,6 +167,24 @@ class OutcomeOut(_Out):
     note: str | None
 
 
+class ChangedLineOut(_Out):
+    """One line about a field. `-`: only as it was pinned. `+`: only as it is now. `~`: says how many equal lines."""
+
+    field: str
+    sign: Literal["+", "-", " ", "~"]
+    text: str
+
+
+class DefinitionChangeOut(_Out):
+    """The tool is not as it is pinned; `server` is whose pin it is, as `/v1/pins` names it."""
+
+    server: str
+    pinned_digest: str | None = Field(description="Null where nobody has accepted any definition yet")
+    pinned: dict[str, Any] | None
+    current: dict[str, Any] | None
+    lines: list[ChangedLineOut]
+
+
 class InterruptionOut(_Out):
     """One parked call."""
 
@@ -183,6 +201,9 @@ class InterruptionOut(_Out):
     fingerprint: str
     definition: dict[str, Any] | None = Field(description="The tool as its server described it; nobody checked it")
     definition_digest: str
+    definition_change: DefinitionChangeOut | None = Field(
+        description="How the definition differs from the one that is pinned; null where it does not"
+    )
     requested_by: RequesterOut
     because: list[BecauseOut]
     decisions: list[DecisionOut]

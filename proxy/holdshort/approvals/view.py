@@ -4,12 +4,12 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from difflib import SequenceMatcher
 from typing import Any, Final
 
 from holdshort.approvals.inert import Kind, ascii_json, findings, pretty_json, strings_in
 from holdshort.config.principals import Principal
 from holdshort.interruption import Interruption, OutcomeKind, State, canonical, is_eligible, timestamp
+from holdshort.interruption.comparison import DiffLine, diff_lines
 
 __all__ = ["STATE_WORDS", "Argument", "CallView", "DiffLine", "Warn", "diff_lines", "snippet", "view_of"]
 
@@ -19,7 +19,6 @@ FOLD_LINES: Final = 40
 HEAD_CHARACTERS: Final = 600
 TAIL_CHARACTERS: Final = 200
 JSON_CHARACTERS: Final = 100_000
-DIFF_CELLS: Final = 4_000_000
 
 STATE_WORDS: Final[Mapping[State, str]] = {
     State.PENDING: "Waiting for a decision.",
@@ -77,14 +76,6 @@ class Warn:
     kind: Kind
     count: int
     words: str
-
-
-@dataclass(frozen=True, slots=True)
-class DiffLine:
-    """One line of a comparison; `sign` is `+`, `-` or a space."""
-
-    sign: str
-    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,31 +164,6 @@ def snippet(arguments: Mapping[str, Any]) -> str:
             shown = json.dumps(value[:SNIPPET_CHARACTERS] if isinstance(value, str) else value, ensure_ascii=False)
         text += f"{'  ' if text else ''}{name[:SNIPPET_CHARACTERS]}={shown}"
     return text if len(text) <= SNIPPET_CHARACTERS else text[:SNIPPET_CHARACTERS] + "…"
-
-
-def diff_lines(old: str, new: str) -> list[DiffLine]:
-    """Return a line by line comparison, whole: what did not change is there too."""
-    before, after = old.split("\n"), new.split("\n")
-    start = 0
-    while start < min(len(before), len(after)) and before[start] == after[start]:
-        start += 1
-    end = 0
-    while end < min(len(before), len(after)) - start and before[-1 - end] == after[-1 - end]:
-        end += 1
-    top, bottom = before[:start], before[len(before) - end :]
-    before, after = before[start : len(before) - end], after[start : len(after) - end]
-    found = [DiffLine(" ", line) for line in top]
-    # Beyond this the comparison would take minutes; whole blocks are then said to be replaced, which is true too.
-    if len(before) * len(after) > DIFF_CELLS:
-        found += [DiffLine("-", line) for line in before] + [DiffLine("+", line) for line in after]
-    else:
-        for tag, i1, i2, j1, j2 in SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
-            if tag == "equal":
-                found += [DiffLine(" ", line) for line in before[i1:i2]]
-            else:
-                found += [DiffLine("-", line) for line in before[i1:i2]]
-                found += [DiffLine("+", line) for line in after[j1:j2]]
-    return found + [DiffLine(" ", line) for line in bottom]
 
 
 def _argument(name: str, value: Any) -> Argument:

@@ -3,12 +3,13 @@
 Nothing here changes. `machine.advance` returns the next value; the store keeps the latest.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
+from holdshort.interruption.comparison import ChangedLine, definition_changes
 from holdshort.policy import Because, Terms
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Json",
     "Outcome",
     "OutcomeKind",
+    "PinnedDefinition",
     "Requester",
     "State",
     "timestamp",
@@ -129,6 +131,19 @@ class ExecutionClaim:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PinnedDefinition:
+    """What a tool was pinned to when a call of it was parked because its definition was another one."""
+
+    scope: str
+    """Whose pin it is: mostly the server's label."""
+    digest: str | None
+    """None: nobody had accepted any definition yet."""
+    definition: dict[str, Json] | None
+    same_server: bool = True
+    """False where the command or URL behind the server changed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Interruption:
     """The durable record of one parked call."""
 
@@ -168,6 +183,8 @@ class Interruption:
     purged_at: datetime | None = None
     """When arguments, result and messages were erased; digests stay."""
     review_url: str | None = None
+    pinned: PinnedDefinition | None = None
+    """Set where the tool was not as it is pinned."""
     grant: str | None = None
     """The standing grant that its approval made."""
 
@@ -199,6 +216,24 @@ class Interruption:
             return ()
         return tuple(word.value for word in Decision if word.value in self.terms.decisions)
 
+    def changed_lines(self) -> Sequence[ChangedLine]:
+        """Return how the tool's definition differs from the pinned one; nothing where it did not."""
+        if self.pinned is None:
+            return ()
+        return definition_changes(self.pinned.definition, self.definition, same_server=self.pinned.same_server)
+
+    def _definition_change(self) -> Json:
+        pinned = self.pinned
+        if pinned is None:
+            return None
+        return {
+            "server": pinned.scope,
+            "pinned_digest": pinned.digest,
+            "pinned": pinned.definition,
+            "current": self.definition,
+            "lines": [{"field": each.field, "sign": each.sign, "text": each.text} for each in self.changed_lines()],
+        }
+
     def public(self) -> dict[str, Json]:
         """Return the wire record: what API, events and review page show of this interruption.
 
@@ -216,6 +251,7 @@ class Interruption:
             "fingerprint": self.fingerprint,
             "definition": self.definition,
             "definition_digest": self.definition_digest,
+            "definition_change": self._definition_change(),
             "requested_by": {
                 "agent": self.requested_by.agent,
                 "client": self.requested_by.client,

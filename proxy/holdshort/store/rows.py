@@ -11,6 +11,7 @@ from holdshort.interruption import (
     Interruption,
     Outcome,
     OutcomeKind,
+    PinnedDefinition,
     Requester,
     State,
     timestamp,
@@ -98,6 +99,14 @@ def to_text(interruption: Interruption) -> str:
             "delivered_at": _time_text(i.delivered_at),
             "purged_at": _time_text(i.purged_at),
             "review_url": i.review_url,
+            "pinned": None
+            if i.pinned is None
+            else {
+                "scope": i.pinned.scope,
+                "digest": i.pinned.digest,
+                "definition": i.pinned.definition,
+                "same_server": i.pinned.same_server,
+            },
             "grant": i.grant,
         }
     )
@@ -173,6 +182,7 @@ def from_text(text: str) -> Interruption:
         delivered_at=_maybe_time(f["delivered_at"]),
         purged_at=_maybe_time(f["purged_at"]),
         review_url=f["review_url"],
+        pinned=None if f.get("pinned") is None else PinnedDefinition(**f["pinned"]),
         grant=f.get("grant"),
     )
 
