@@ -194,7 +194,9 @@ class RulesReader:
         if word is None:
             return None
         if word == Action.ASK and kind_key != "tools":
-            message = f"only calls of tools can wait for a person; a rule with `{kind_key}` says {listed(_ACCESS_ACTIONS)}"
+            message = (
+                f"only calls of tools can wait for a person; a rule with `{kind_key}` says {listed(_ACCESS_ACTIONS)}"
+            )
             self._reading.problem(entry.value.place, message, rule_id)
             return None
         if word != Action.ASK:
