@@ -15,6 +15,7 @@ from holdshort.config.model import (
     Transport,
     UnknownPeople,
 )
+from holdshort.config.packs import Pack, pack_names, pack_path, read_pack
 from holdshort.config.principals import LOCAL_AGENT, LOCAL_APPROVER
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "HoldConfig",
     "LimitsConfig",
     "Listen",
+    "Pack",
     "Problem",
     "ServerConfig",
     "Transport",
@@ -36,5 +38,8 @@ __all__ = [
     "is_layer_file",
     "load_config",
     "load_layer",
+    "pack_names",
+    "pack_path",
+    "read_pack",
     "wrap_config",
 ]

@@ -1,13 +1,15 @@
 """A policy file as one layer of policy."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from holdshort.config.document import Entry, Value
+from holdshort.config.packs import PACK_FILE_KEYS, PackUse, bind, read_packs
 from holdshort.config.reading import Reading
-from holdshort.config.rules import Mentions, RulesReader, refuse_later
-from holdshort.policy import Action, Layer, PinMode
+from holdshort.config.rules import Mentions, PackMention, RulesReader, refuse_later
+from holdshort.policy import Action, Layer, PinMode, Rule
 
 __all__ = [
     "LATER_LAYER_KEYS",
@@ -18,8 +20,8 @@ __all__ = [
     "read_layer",
 ]
 
-LAYER_KEYS: Final = ("version", "default", "pins", "rules")
-LATER_LAYER_KEYS: Final = ("packs", "loosens")
+LAYER_KEYS: Final = ("version", "default", "pins", "packs", "rules")
+LATER_LAYER_KEYS: Final = ("loosens",)
 """Keys that have a meaning in the policy language but not yet in this version: refused, because a policy without them
 is another policy."""
 
@@ -59,7 +61,25 @@ def layer_of(reading: Reading, document: Value, name: str) -> tuple[Layer, Menti
             reading.problem(found["rules"].value.place, f"rules: expected a list, got {found['rules'].value.described}")
         for item in found["rules"].value.items:
             collected.read(item)
-    return Layer(name, tuple(collected.rules), default, pins), collected.mentions()
+    rules, mentions = collected.rules, collected.mentions()
+    for use in read_packs(reading, found["packs"].value) if "packs" in found else ():
+        bound, mentioned = _pack(reading, use)
+        rules.extend(bound)
+        mentions = replace(mentions, packs=(*mentions.packs, mentioned))
+    return Layer(name, tuple(rules), default, pins), mentions
+
+
+def _pack(reading: Reading, use: PackUse) -> tuple[tuple[Rule, ...], PackMention]:
+    """Read the rules of one pack; it is one of ours, but may have been edited where it is installed."""
+    collected = RulesReader(reading)
+    document = reading.document(use.path, use.shown)
+    found = reading.section(document, "pack", PACK_FILE_KEYS) if document is not None else None
+    if found is not None:
+        check_version(reading, found)
+        for item in found["rules"].value.items if "rules" in found else ():
+            collected.read(item)
+    rules, usual = bind(collected.rules, use)
+    return rules, PackMention(use.name, use.place, usual, use.servers)
 
 
 def check_version(reading: Reading, found: Mapping[str, Entry]) -> None:

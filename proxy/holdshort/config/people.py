@@ -9,7 +9,7 @@ from holdshort.config.document import Entry, Value
 from holdshort.config.model import AgentConfig, ApproverConfig
 from holdshort.config.principals import LOCAL_AGENT, LOCAL_APPROVER
 from holdshort.config.reading import Reading
-from holdshort.config.rules import Mentions
+from holdshort.config.rules import Mentions, PackMention
 from holdshort.policy.words import listed, nearest
 
 __all__ = ["AGENT_KEYS", "PERSON_KEYS", "People", "check_mentions", "read_people"]
@@ -163,6 +163,21 @@ def check_mentions(reading: Reading, mentions: Mentions, people: People, labels:
             reading.note(
                 value.place, f"no server here is called `{tool.plain_server}`{_meant(tool.plain_server, known)}", rule
             )
+    for pack in mentions.packs:
+        _check_pack(reading, pack, known)
+
+
+def _check_pack(reading: Reading, pack: PackMention, known: tuple[str, ...]) -> None:
+    """Note a pack that is about no server here: its rules match nothing."""
+    for label, value in pack.servers:
+        if known and label not in known:
+            reading.note(value.place, f"servers: no server here is called `{label}`{_meant(label, known)}")
+    if known and not pack.servers and pack.usual is not None and pack.usual not in known:
+        hint = f"`{{pack: {pack.name}, servers: [{nearest(pack.usual, known) or known[0]}]}}`"
+        message = (
+            f"the pack `{pack.name}` is about a server called `{pack.usual}`, and there is none; bind it with {hint}"
+        )
+        reading.note(pack.place.place, message)
 
 
 def _able(people: People, allowed: frozenset[str] | None) -> list[str]:

@@ -4,6 +4,7 @@ import typer
 
 from holdshort.cli.policy.check import check
 from holdshort.cli.policy.explain import explain
+from holdshort.cli.policy.packs import packs
 
 __all__ = ["app"]
 
@@ -13,3 +14,4 @@ app = typer.Typer(
 )
 app.command()(check)
 app.command()(explain)
+app.command()(packs)
