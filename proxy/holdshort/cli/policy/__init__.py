@@ -2,6 +2,7 @@
 
 import typer
 
+from holdshort.cli.policy.cases import run_tests
 from holdshort.cli.policy.check import check
 from holdshort.cli.policy.explain import explain
 from holdshort.cli.policy.packs import packs
@@ -15,3 +16,4 @@ app = typer.Typer(
 app.command()(check)
 app.command()(explain)
 app.command()(packs)
+app.command("test")(run_tests)

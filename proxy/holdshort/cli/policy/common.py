@@ -18,6 +18,7 @@ __all__ = [
     "AsJson",
     "AssumeEnv",
     "ConfigFile",
+    "assumed",
     "counted",
     "fail_usage",
     "find_caller",
@@ -49,12 +50,16 @@ def load_policy(file: Path, *, assume_env: bool) -> tuple["Policy", tuple["Probl
 
     if not file.is_file():
         fail_usage(f"there is no file `{file}`")
-    environ: Mapping[str, str] = _Assumed(os.environ) if assume_env else os.environ
+    environ: Mapping[str, str] = assumed(os.environ) if assume_env else os.environ
     if is_layer_file(file):
         policy, notes = load_layer(file, environ)
         return policy, notes, None
     config = load_config(file, environ)
     return config.policy, config.notes, config
+
+
+def assumed(environ: Mapping[str, str]) -> Mapping[str, str]:
+    return _Assumed(environ)
 
 
 class _Assumed(dict[str, str]):
