@@ -135,6 +135,11 @@ class Principals:
         known = (principal for _, principal in self._by_digest.values())
         return next((each for each in known if each.is_approver and each.name == name), None)
 
+    def approver_groups(self, name: str) -> frozenset[str] | None:
+        """Return the groups of the approver of this name, None if there is no such approver."""
+        known = self.approver(name)
+        return None if known is None else known.groups
+
     def authenticate(self, token: str) -> Principal | None:
         """Return whose token this is, in time that does not tell how near a guess is."""
         wanted = self._digest(token)
