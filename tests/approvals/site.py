@@ -30,7 +30,7 @@ from holdshort.interruption import (
     definition_digest,
     fingerprint,
 )
-from holdshort.policy import Because, Terms
+from holdshort.policy import Because, Call, Caller, Terms, ToolFacts
 from holdshort.store import Store
 from holdshort.store.sqlite import open_store
 from kit.process import until_async
@@ -80,6 +80,14 @@ class Judge:
     """Checks an edit against the tool's schema, and has one rule: nothing under `/etc`."""
 
     asked: list[Mapping[str, Any]] = field(default_factory=list)
+    overtaken: str | None = None
+
+    def call_of(self, interruption: Interruption, arguments: Mapping[str, Any]) -> Call:
+        facts = ToolFacts(interruption.server, interruption.tool)
+        return Call(facts, arguments, Caller(interruption.requested_by.agent), interruption.created_at)
+
+    async def overruled(self, interruption: Interruption) -> str | None:
+        return self.overtaken
 
     async def check_edit(self, interruption: Interruption, arguments: Mapping[str, Any]) -> Wrong | None:
         self.asked.append(arguments)

@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse
 from holdshort.approvals.access import Visit, read_json
 from holdshort.approvals.bodies import ApproveBody, DecisionBody, EditBody, RejectBody, ResolveBody, WithdrawBody
 from holdshort.approvals.problems import Refused
+from holdshort.approvals.remembering import wish_for
 from holdshort.approvals.tally import Tally
 from holdshort.interruption import (
     Approve,
@@ -23,6 +24,7 @@ from holdshort.interruption import (
     Resolve,
     Respond,
     State,
+    Supersede,
     Withdraw,
     fingerprint,
     is_eligible,
@@ -88,6 +90,21 @@ async def require_edit_is_fine(visit: Visit, record: Interruption, seen: str, ar
         raise Refused("invalid_edit", problem.message, pointer=problem.pointer)
 
 
+async def _require_still_asked(visit: Visit, record: Interruption) -> None:
+    """Put away a call that policy has overtaken since it was parked: an approval of it would never run.
+
+    Raises:
+        Refused: `superseded`, with the record as it stands.
+    """
+    principal = visit.principal
+    if record.state is not State.PENDING or not is_eligible(record, principal.name, principal.groups):
+        return
+    reason = await visit.deps.judge.overruled(record)
+    if reason is not None:
+        ended = await visit.deps.store.apply(record.id, Supersede(at=visit.deps.clock(), reason=reason))
+        raise Refused("superseded", f"this call cannot be approved any more: {reason}", record=ended.public())
+
+
 class InterruptionsApi:
     """The handlers under `/v1/interruptions`."""
 
@@ -128,13 +145,22 @@ class InterruptionsApi:
         self._tally.pace(visit)
         body = (await read_json(visit, DecisionBody)).root
         record = await visible(visit, visit.request.path_params["id"])
+        if isinstance(body, ApproveBody | EditBody):
+            await _require_still_asked(visit, record)
         if isinstance(body, EditBody):
             await require_edit_is_fine(visit, record, body.fingerprint, body.arguments)
         by, groups = visit.principal.name, visit.principal.groups
         at = visit.deps.clock()
         event: DecisionEvent
         if isinstance(body, ApproveBody):
-            event = Approve(at=at, by=by, groups=groups, fingerprint=body.fingerprint, message=body.message)
+            event = Approve(
+                at=at,
+                by=by,
+                groups=groups,
+                fingerprint=body.fingerprint,
+                message=body.message,
+                remember=None if body.remember is None else wish_for(visit, record, body.fingerprint, body.remember),
+            )
         elif isinstance(body, EditBody):
             event = Edit(
                 at=at,

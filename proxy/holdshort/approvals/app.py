@@ -17,6 +17,7 @@ from holdshort.approvals.access import Endpoint, Visit, Who
 from holdshort.approvals.api import ExactJSONResponse, InterruptionsApi
 from holdshort.approvals.deps import ApprovalDeps
 from holdshort.approvals.doors import Doors
+from holdshort.approvals.grants import GrantsApi
 from holdshort.approvals.login import Logins
 from holdshort.approvals.openapi import describe
 from holdshort.approvals.operations import Operations
@@ -26,6 +27,7 @@ from holdshort.approvals.stream import EventStreams
 from holdshort.approvals.tally import Tally
 from holdshort.errors import HoldshortError
 from holdshort.interruption import State
+from holdshort.policy import GrantState
 from holdshort.store.contract import EntryKind
 
 __all__ = ["NAVIGABLE", "make_app", "route_table"]
@@ -36,7 +38,15 @@ NAVIGABLE: Final = re.compile(r"/|/login|/review/[^/]+")
 _log = logging.getLogger(__name__)
 _TEXT: Final = {"type": "string"}
 _NEW: Final = ("not_found",)
-_CONFLICT: Final = ("not_found", "not_eligible", "already_decided", "expired", "fingerprint_mismatch", "rate_limited")
+_CONFLICT: Final = (
+    "not_found",
+    "not_eligible",
+    "already_decided",
+    "expired",
+    "fingerprint_mismatch",
+    "superseded",
+    "rate_limited",
+)
 
 
 def make_app(deps: ApprovalDeps) -> Starlette:
@@ -64,6 +74,7 @@ def route_table(deps: ApprovalDeps, streams: EventStreams) -> list[Endpoint]:
     """Return every route there is, with who may use it."""
     tally = Tally(deps.limits)
     api, operations = InterruptionsApi(tally), Operations(tally, streams)
+    grants = GrantsApi(tally)
     pages, logins = Pages(tally), Logins(tally)
     table = [
         Endpoint(
@@ -94,7 +105,7 @@ def route_table(deps: ApprovalDeps, streams: EventStreams) -> list[Endpoint]:
             method="POST", path="/v1/interruptions/{id}/decision", who=Who.APPROVER, handler=api.decide,
             name="decide", summary="Approve, edit, reject, or respond in the tool's place", tag="interruptions",
             body=bodies.DecisionBody, answer=bodies.InterruptionOut,
-            errors=(*_CONFLICT, "decision_not_allowed", "invalid_edit"),
+            errors=(*_CONFLICT, "decision_not_allowed", "invalid_edit", "invalid_remember"),
         ),
         Endpoint(
             method="POST", path="/v1/interruptions/{id}/withdraw", who=Who.AGENT, handler=api.withdraw,
@@ -106,6 +117,33 @@ def route_table(deps: ApprovalDeps, streams: EventStreams) -> list[Endpoint]:
             name="resolve", summary="Say whether a call of unknown outcome ran", tag="interruptions",
             body=bodies.ResolveBody, answer=bodies.InterruptionOut,
             errors=(*_NEW, "not_eligible", "illegal_transition", "rate_limited"),
+        ),
+        Endpoint(
+            method="GET", path="/v1/grants", who=Who.APPROVER, handler=grants.list, name="listGrants",
+            summary="List standing grants, newest first", tag="grants", answer=bodies.GrantList,
+            query={
+                "state": ("One state, or several with commas", {"type": "string", "examples": [GrantState.ACTIVE]}),
+                "agent": ("For calls of this agent", _TEXT),
+                "server": ("For tools of this server", _TEXT),
+                "tool": ("For this tool", _TEXT),
+                "limit": ("At most this many", {"type": "integer", "minimum": 1, "maximum": 200, "default": 50}),
+                "cursor": ("`next_cursor` of the page before", _TEXT),
+            },
+        ),
+        # Before `{id}`: the first route that matches is taken.
+        Endpoint(
+            method="GET", path="/v1/grants/proposals", who=Who.APPROVER, handler=grants.proposals,
+            name="proposeGrants", summary="What could be granted, by what was approved again and again",
+            tag="grants", answer=bodies.ProposalList,
+        ),
+        Endpoint(
+            method="GET", path="/v1/grants/{id}", who=Who.APPROVER, handler=grants.show, name="getGrant",
+            summary="One standing grant", tag="grants", answer=bodies.GrantOut, errors=_NEW,
+        ),
+        Endpoint(
+            method="POST", path="/v1/grants/{id}/revoke", who=Who.APPROVER, handler=grants.revoke,
+            name="revokeGrant", summary="End a standing grant", tag="grants", body=bodies.RevokeBody,
+            answer=bodies.GrantOut, errors=(*_NEW, "rate_limited"),
         ),
         Endpoint(
             method="GET", path="/v1/log", who=Who.APPROVER, handler=operations.log, name="readLog",

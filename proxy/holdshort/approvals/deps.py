@@ -5,7 +5,7 @@ The gate and this package are strangers: `Judge` and the views below are all the
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,6 +17,7 @@ from holdshort.approvals.sessions import LoginCodes, SessionLimits, Sessions
 from holdshort.approvals.shelf import FileShelf
 from holdshort.config.principals import Principal, Principals
 from holdshort.interruption import Interruption
+from holdshort.policy import Call
 from holdshort.store.contract import Store
 
 __all__ = ["ApprovalDeps", "ApprovalLimits", "EditProblem", "Explain", "Judge", "ReadyCheck", "View"]
@@ -38,6 +39,14 @@ class Judge(Protocol):
 
     async def check_edit(self, interruption: Interruption, arguments: Mapping[str, Any]) -> EditProblem | None:
         """Return what is wrong with sending `arguments` instead; None when they may be sent."""
+        ...
+
+    def call_of(self, interruption: Interruption, arguments: Mapping[str, Any]) -> Call:
+        """Return the call, with these arguments, as policy and conditions see it."""
+        ...
+
+    async def overruled(self, interruption: Interruption) -> str | None:
+        """Return why to approve a call would be in vain, because policy changed since it was parked; else None."""
         ...
 
 
@@ -78,6 +87,10 @@ class ApprovalLimits:
     event_buffer: int = 256
     streams_per_principal: int = 64
     page_size: int = 200
+    grant_lifetime: timedelta = timedelta(days=90)
+    """How long a standing grant may last at most."""
+    grant_uses: int = 1_000
+    """How often a standing grant may be used at most."""
 
 
 @dataclass(frozen=True, kw_only=True)

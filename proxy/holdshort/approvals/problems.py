@@ -27,10 +27,12 @@ STATUS_OF: Final[Mapping[str, int]] = {
     "expired": 409,
     "fingerprint_mismatch": 409,
     "illegal_transition": 409,
+    "superseded": 409,
     "too_large": 413,
     "unsupported_media_type": 415,
     "bad_host": 421,
     "invalid_edit": 422,
+    "invalid_remember": 422,
     "rate_limited": 429,
     "unavailable": 503,
 }

@@ -24,6 +24,9 @@ def serve_command(
 
     Agents connect to http://HOST:PORT/mcp (all servers) or /mcp/NAME (one of them); approvers open http://HOST:PORT/.
 
+    The files are watched: changed policy counts a second later, without a restart, or at once on SIGHUP. A file with a
+    fault changes nothing, and is named on standard error. Other changed keys count at the next start.
+
     Examples:
 
         holdshort serve
@@ -33,19 +36,21 @@ def serve_command(
     import os
 
     from holdshort.cli.running import run_async, with_listen
-    from holdshort.config import load_config
+    from holdshort.config import Config, load_config
     from holdshort.server.logs import make_log
     from holdshort.server.serve import serve
     from holdshort.store.folder import choose_folder
 
-    loaded = load_config(config, os.environ)
+    def read(running: Config | None = None) -> Config:
+        found = load_config(config, os.environ, running=running)
+        return found if listen is None else with_listen(found, listen)
+
+    loaded = read()
     for note in loaded.notes:
         print(f"holdshort: note: {note}", file=sys.stderr)
-    if listen is not None:
-        loaded = with_listen(loaded, listen)
     folder = choose_folder(state_dir or loaded.state_dir, os.environ)
     log = make_log(verbose=verbose)
-    run_async(lambda: serve(loaded, folder, log, say=_say))
+    run_async(lambda: serve(loaded, folder, log, say=_say, again=read))
 
 
 def _say(line: str) -> None:

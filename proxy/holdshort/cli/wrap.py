@@ -28,7 +28,8 @@ def wrap_command(
     """Run one local server behind policy: replace its command in a client's mcp.json by this one.
 
     Without a file, tools that their server declares read-only run, and everything else waits for a person. All wraps
-    of a user share one review page; `holdshort approvals login` opens it.
+    of a user share one review page; `holdshort approvals login` opens it. A file is watched: changed policy counts a
+    second later, or at once on SIGHUP.
 
     Examples:
 
@@ -43,16 +44,20 @@ def wrap_command(
     import sys
 
     from holdshort.cli.running import run_async
-    from holdshort.config import wrap_config
+    from holdshort.config import Config, wrap_config
     from holdshort.server.logs import make_log
     from holdshort.server.naming import label_of
     from holdshort.server.wrap import wrap
     from holdshort.store.folder import choose_folder
 
     label = name if name is not None else label_of(command)
-    loaded = wrap_config(command, label=label, strict=strict, path=config, environ=os.environ)
+
+    def read(running: Config | None = None) -> Config:
+        return wrap_config(command, label=label, strict=strict, path=config, environ=os.environ, running=running)
+
+    loaded = read()
     for note in loaded.notes:
         print(f"holdshort: note: {note}", file=sys.stderr)
     folder = choose_folder(state_dir or loaded.state_dir, os.environ)
     log = make_log(level=logging.DEBUG if verbose else logging.WARNING)
-    run_async(lambda: wrap(loaded, label, folder, log))
+    run_async(lambda: wrap(loaded, label, folder, log, again=read if config is not None else None))

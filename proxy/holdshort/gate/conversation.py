@@ -7,12 +7,14 @@ and uses the shared lines. Endpoints work on either.
 from contextlib import suppress
 from typing import Any, Protocol
 
+import anyio
+
 from holdshort.gate import answers
 from holdshort.gate.exchange import Emit, Exchange, Peer, Reply
 from holdshort.gate.gate import Gate
 from holdshort.gate.line import Line
 from holdshort.gate.meta import without_our_keys_in
-from holdshort.gate.methods import SERVER_NOTIFICATIONS
+from holdshort.gate.methods import SERVER_NOTIFICATIONS, Era
 from holdshort.gate.upstream import UpstreamError
 from holdshort.policy import Caller
 from holdshort.wire import Frame, Kind, MalformedMessage, RequestId, error_reply
@@ -28,6 +30,7 @@ class Conversation:
         self.caller = caller
         self.peer = peer
         self.under_way: dict[RequestId, list[Exchange]] = {}
+        self.staying: dict[RequestId, anyio.Event] = {}
 
     async def line(self, server: str) -> Line:
         """Return this client's line to a server.
@@ -46,6 +49,8 @@ class Conversation:
             return Reply(Frame(answers.upstream_failed(frame.value["id"], str(error))))
 
         async def relay(message: Frame) -> None:
+            if not await self.admits(line, message):
+                return
             passed = self.from_server(line, message)
             if passed is not None:
                 await emit(passed)
@@ -63,6 +68,18 @@ class Conversation:
             if not under_way:
                 self.under_way.pop(request, None)
 
+    async def admits(self, line: Line, frame: Frame) -> bool:
+        """Ask policy about what a server says by itself; a question that it refuses is answered here."""
+        if frame.kind is Kind.NOTIFICATION:
+            return self.gate.access.may_hear(line.server, self.caller, frame)
+        if frame.kind is not Kind.REQUEST or self.peer.era is not Era.LEGACY:
+            return True
+        refused = await self.gate.access.question(line.server, self.caller, frame)
+        if refused is not None:
+            with suppress(UpstreamError):  # it has gone, and its question with it
+                await line.tell(refused)
+        return refused is None
+
     def from_server(self, line: Line, frame: Frame) -> Frame | None:
         """Return what the client may see of a server's message; None for what no revision defines."""
         if frame.kind is Kind.NOTIFICATION and frame.value["method"] in SERVER_NOTIFICATIONS:
@@ -72,8 +89,22 @@ class Conversation:
                 return None
         return None
 
+    async def stay(self, request: RequestId) -> bool:
+        """Keep a request open that no server answers; True when its client left, False when we are to end."""
+        ended = self.staying[request] = anyio.Event()
+        # Ended by `leave`, or by `let_go`.
+        await ended.wait()
+        return self.staying.pop(request, None) is None
+
+    def let_go(self) -> None:
+        """We are to end: what only waits for its client to leave is answered now."""
+        for ended in self.staying.values():
+            ended.set()
+
     def leave(self, request: RequestId, *, withdrawn: bool) -> list[Exchange]:
         """The client cancelled a request, or cannot be answered any more; return what that was about."""
+        if request in self.staying:
+            self.staying.pop(request).set()
         exchanges = self.under_way.get(request, [])
         for exchange in exchanges:
             exchange.leave(withdrawn=withdrawn)

@@ -10,8 +10,9 @@ from typing import Any, Final
 
 import jsonschema_rs
 
+from holdshort.gate.parking import overruled
 from holdshort.interruption import Interruption
-from holdshort.policy import Action, Call, Caller, Policy, ToolFacts
+from holdshort.policy import Action, Call, Caller, Policy, ToolFacts, Verdict
 from holdshort.wire import encode
 
 __all__ = ["EditJudge", "Problem"]
@@ -37,11 +38,14 @@ class EditJudge:
         clock: Callable[[], datetime],
         groups_of: Callable[[str], frozenset[str]],
         facts_of: Callable[[str, Mapping[str, Any]], ToolFacts],
+        *,
+        was_in_force: Callable[[str], bool] = lambda digest: False,
     ) -> None:
         self._policy = policy
         self._clock = clock
         self._groups_of = groups_of
         self._facts_of = facts_of
+        self._was_in_force = was_in_force
 
     async def check_edit(self, interruption: Interruption, arguments: Mapping[str, Any]) -> Problem | None:
         """Return what is wrong with `arguments`; None when they may be sent."""
@@ -49,14 +53,31 @@ class EditJudge:
         wrong = _schema_problem(definition.get("inputSchema"), arguments)
         if wrong is not None:
             return wrong
-        asked = interruption.requested_by
-        caller = Caller(asked.agent, self._groups_of(asked.agent), asked.client, asked.client_version)
-        facts = self._facts_of(interruption.server, {**definition, "name": interruption.tool})
-        verdict = self._policy().decide(Call(facts, arguments, caller, self._clock()))
+        verdict = self._verdict(interruption, arguments)
         if verdict.action in (Action.DENY, Action.HIDE):
             rules = ", ".join(f"{because.layer} rule `{because.rule}`" for because in verdict.because)
             return Problem(f"policy forbids the call with these arguments ({rules})")
         return None
+
+    async def overruled(self, interruption: Interruption) -> str | None:
+        """Return why policy has overtaken a parked call, so that to approve it would be in vain; None if it has not.
+
+        Only where it was parked under a policy of this process: another process judges its calls by its own.
+        """
+        digest = interruption.policy_digest
+        if digest == self._policy().digest or not self._was_in_force(digest):
+            return None
+        return overruled(self._verdict(interruption, interruption.arguments), interruption)
+
+    def call_of(self, interruption: Interruption, arguments: Mapping[str, Any]) -> Call:
+        """Return the call as policy and conditions see it."""
+        asked = interruption.requested_by
+        caller = Caller(asked.agent, self._groups_of(asked.agent), asked.client, asked.client_version)
+        facts = self._facts_of(interruption.server, {**(interruption.definition or {}), "name": interruption.tool})
+        return Call(facts, arguments, caller, self._clock())
+
+    def _verdict(self, interruption: Interruption, arguments: Mapping[str, Any]) -> Verdict:
+        return self._policy().decide(self.call_of(interruption, arguments))
 
 
 def _schema_problem(schema: object, arguments: Mapping[str, Any]) -> Problem | None:

@@ -6,20 +6,22 @@ left out of a list and named in the log; it never takes another server's tools w
 
 import base64
 import json
-import math
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import anyio
 
 from holdshort import __version__
 from holdshort.gate import answers
+from holdshort.gate.audience import declaring
 from holdshort.gate.conversation import Conversation
 from holdshort.gate.exchange import Emit, Reply
 from holdshort.gate.methods import CLIENT_REQUESTS, HANDSHAKE_VERSIONS, LIST_METHODS, MODERN_VERSIONS, Era
+from holdshort.gate.subscription import Subscription
 from holdshort.gate.templates import matches_template
 from holdshort.gate.upstream import Eras, Log
+from holdshort.policy import Kind
 from holdshort.wire import Frame, MalformedMessage, decode, encode, result_reply
 
 __all__ = ["SEPARATOR", "SLOWEST_SECONDS", "FleetEndpoint"]
@@ -33,6 +35,8 @@ _MAX_KNOWN: Final = 20_000
 SLOWEST_SECONDS = 15.0
 """How long what all servers answer together waits for the slowest of them."""
 
+_Key = TypeVar("_Key", str, tuple[str, str])
+
 Probe = Callable[[], Awaitable[Mapping[str, Eras]]]
 
 
@@ -43,8 +47,9 @@ class FleetEndpoint:
         self.servers = tuple(servers)
         self._probe = probe
         self._log = log
-        self._uris: OrderedDict[str, str] = OrderedDict()
-        self._templates: OrderedDict[str, str] = OrderedDict()
+        # By agent: what one agent was shown tells another nothing.
+        self._uris: OrderedDict[tuple[str, str], str] = OrderedDict()
+        self._templates: OrderedDict[tuple[str, str], str] = OrderedDict()
         self._tasks: OrderedDict[str, str] = OrderedDict()
 
     async def initialize(self, conversation: Conversation, frame: Frame) -> Frame:
@@ -61,6 +66,8 @@ class FleetEndpoint:
         instructions = _instructions(found)
         if instructions:
             result["instructions"] = instructions
+        if conversation.gate.audience.active:
+            result = declaring(result)
         return Frame(result_reply(frame.value["id"], result))
 
     async def request(self, conversation: Conversation, frame: Frame, emit: Emit) -> Reply:
@@ -72,7 +79,7 @@ class FleetEndpoint:
         if method == "ping":
             return Reply(Frame(result_reply(frame.value["id"], {})))
         if method == "server/discover":
-            return Reply(await self._discover(frame))
+            return Reply(await self._discover(conversation, frame))
         if method in LIST_METHODS:
             return await self._list(conversation, frame, emit, LIST_METHODS[method])
         if method in _BY_NAME:
@@ -84,7 +91,7 @@ class FleetEndpoint:
         if method in _BROADCAST:
             return await self._everywhere(conversation, frame, emit)
         if method == "subscriptions/listen":
-            return await self._everywhere(conversation, frame, emit)
+            return await Subscription(conversation, self.servers, frame, emit).run()
         if method.startswith("tasks/"):
             return await self._task(conversation, frame, params, emit)
         return Reply(Frame(answers.unknown_method(frame.value["id"], method)))
@@ -97,7 +104,7 @@ class FleetEndpoint:
         server, found, own = name.partition(SEPARATOR)
         return (server, own) if found and server in self.servers else None
 
-    async def _discover(self, frame: Frame) -> Frame:
+    async def _discover(self, conversation: Conversation, frame: Frame) -> Frame:
         found = await self._probe()
         result: dict[str, Any] = {
             "resultType": "complete",
@@ -110,6 +117,8 @@ class FleetEndpoint:
         instructions = _instructions(found)
         if instructions:
             result["instructions"] = instructions
+        if conversation.gate.audience.active:
+            result = declaring(result)
         return Frame(result_reply(frame.value["id"], result))
 
     async def _named(self, conversation: Conversation, frame: Frame, params: dict[str, Any], emit: Emit) -> Reply:
@@ -162,7 +171,7 @@ class FleetEndpoint:
         further: dict[str, str] = {}
         for server in self.servers:
             result = pages.get(server, {})
-            merged.extend(self._own(server, key, result.get(key)))
+            merged.extend(self._own(conversation.caller.agent, server, key, result.get(key)))
             if isinstance(result.get("nextCursor"), str):
                 further[server] = result["nextCursor"]
         answer: dict[str, Any] = {key: merged}
@@ -172,7 +181,7 @@ class FleetEndpoint:
             answer["nextCursor"] = base64.urlsafe_b64encode(encode(further)).decode()
         return Reply(Frame(result_reply(frame.value["id"], answer)))
 
-    def _own(self, server: str, key: str, items: object) -> list[Any]:
+    def _own(self, agent: str, server: str, key: str, items: object) -> list[Any]:
         """Return a server's items as this endpoint shows them, remembering where resources come from."""
         shown: list[Any] = []
         for item in items if isinstance(items, list) else ():
@@ -181,23 +190,24 @@ class FleetEndpoint:
             if key == "prompts" and isinstance(item.get("name"), str):
                 item = {**item, "name": server + SEPARATOR + item["name"]}
             elif key == "resources" and isinstance(item.get("uri"), str):
-                _remember(self._uris, item["uri"], server)
+                _remember(self._uris, (agent, item["uri"]), server)
             elif key == "resourceTemplates" and isinstance(item.get("uriTemplate"), str):
-                _remember(self._templates, item["uriTemplate"], server)
+                _remember(self._templates, (agent, item["uriTemplate"]), server)
             shown.append(item)
         return shown
 
     async def _located(self, conversation: Conversation, frame: Frame, uri: str, emit: Emit) -> Reply:
-        server = self._uris.get(uri) or self._by_template(uri)
+        agent = conversation.caller.agent
+        server = self._uris.get((agent, uri)) or self._by_template(agent, uri)
         if server is None:
             # Nobody has listed it yet; learn where things are, then look once more.
             for method in ("resources/list", "resources/templates/list"):
                 params = {key: value for key, value in (frame.value.get("params") or {}).items() if key == "_meta"}
                 look = Frame({**frame.value, "method": method, "params": params}, kind=frame.kind)
                 await self._list(conversation, look, emit, LIST_METHODS[method])
-            server = self._uris.get(uri) or self._by_template(uri)
+            server = self._uris.get((agent, uri)) or self._by_template(agent, uri)
         if server is None:
-            return Reply(Frame(answers.invalid_params(frame.value["id"], f"Unknown resource: {uri}")))
+            return Reply(Frame(_unknown_resource(conversation, frame, uri)))
         return await conversation.ask(server, frame, emit)
 
     async def _complete(self, conversation: Conversation, frame: Frame, params: dict[str, Any], emit: Emit) -> Reply:
@@ -207,32 +217,22 @@ class FleetEndpoint:
             if target is not None:
                 own = {**params, "ref": {**reference, "name": target[1]}}
                 forwarded = Frame({**frame.value, "params": own}, kind=frame.kind)
-                return await conversation.ask(target[0], forwarded, emit)
+                return await conversation.ask(target[0], forwarded, emit, prefix=target[0] + SEPARATOR)
         elif isinstance(reference, dict) and isinstance(reference.get("uri"), str):
-            server = self._templates.get(reference["uri"]) or self._uris.get(reference["uri"])
+            known = (conversation.caller.agent, reference["uri"])
+            server = self._templates.get(known) or self._uris.get(known)
             if server is not None:
                 return await conversation.ask(server, frame, emit)
+            return Reply(Frame(_unknown_resource(conversation, frame, reference["uri"])))
         return Reply(Frame(answers.invalid_params(frame.value["id"], "Unknown `ref`: list prompts or templates first")))
 
     async def _everywhere(self, conversation: Conversation, frame: Frame, emit: Emit) -> Reply:
         """Ask every server, answer with the first result; servers that do not know the method do not matter."""
         replies: dict[str, Frame] = {}
-        acknowledged = False
-
-        async def once(message: Frame) -> None:
-            nonlocal acknowledged
-            if message.value.get("method") == "notifications/subscriptions/acknowledged":
-                if acknowledged:
-                    return
-                acknowledged = True
-            await emit(message)
-
-        # A subscription ends with its client; everything else does not wait for the slowest for long.
-        endless = frame.value["method"] == "subscriptions/listen"
 
         async def ask(server: str) -> None:
-            with anyio.move_on_after(math.inf if endless else SLOWEST_SECONDS):
-                reply = await conversation.ask(server, frame, once)
+            with anyio.move_on_after(SLOWEST_SECONDS):
+                reply = await conversation.ask(server, frame, emit)
                 if reply.frame is not None:
                     replies[server] = reply.frame
 
@@ -252,11 +252,16 @@ class FleetEndpoint:
             return Reply(Frame(answers.unknown_task(frame.value["id"], task_id)))
         return await conversation.ask(server, frame, emit)
 
-    def _by_template(self, uri: str) -> str | None:
-        return next((server for template, server in self._templates.items() if matches_template(template, uri)), None)
+    def _by_template(self, agent: str, uri: str) -> str | None:
+        found = self._templates.items()
+        return next((server for (to, each), server in found if to == agent and matches_template(each, uri)), None)
 
 
-def _remember(known: OrderedDict[str, str], key: str, server: str) -> None:
+def _unknown_resource(conversation: Conversation, frame: Frame, uri: str) -> dict[str, Any]:
+    return answers.unknown_name(frame.value["id"], Kind.RESOURCE, uri, conversation.peer.era)
+
+
+def _remember(known: OrderedDict[_Key, str], key: _Key, server: str) -> None:
     known.setdefault(key, server)
     while len(known) > _MAX_KNOWN:
         known.popitem(last=False)

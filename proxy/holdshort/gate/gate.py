@@ -17,15 +17,18 @@ import anyio
 
 from holdshort.errors import StateError
 from holdshort.gate import answers
+from holdshort.gate.access import AccessGuard
+from holdshort.gate.audience import Audience
 from holdshort.gate.catalog import Catalog, Definition
 from holdshort.gate.exchange import Exchange, Reply
 from holdshort.gate.execution import Executions
+from holdshort.gate.granting import Granting, Judged
 from holdshort.gate.headers import parameter_headers
 from holdshort.gate.legs import without_review
 from holdshort.gate.meta import without_our_keys, without_our_keys_in
 from holdshort.gate.methods import CLIENT_REQUESTS, Era
+from holdshort.gate.pins import admitted
 from holdshort.gate.parking import OPEN_STATES, Parking, ParkingDesk
-from holdshort.gate.seal import Sealer
 from holdshort.gate.tasks import TaskOwners, task_view
 from holdshort.gate.upstream import Link, Log, SessionGone, UpstreamError
 from holdshort.interruption import Interruption, InterruptionError, State, Withdraw
@@ -54,14 +57,21 @@ class Gate:
     ) -> None:
         self._owners = TaskOwners() if several_agents else None
         self._log = log
+        self.audience = Audience(log)
+        """Who is told when a reload of policy changes what lists show."""
+        self.pins = desk.pins
+        """What tools are pinned to; None where definitions are not compared with anything."""
         self._store: Store = desk.store
         self._clock: Callable[[], datetime] = desk.clock
         self._policy: Callable[[], Policy] = desk.policy
+        self._was_in_force = desk.was_in_force
         self._timeout = timeout_seconds
         self._timeouts = timeouts or {}
         self._forwarded: set[Exchange] = set()
-        self._executions = Executions(desk.store, desk.clock, self.timeout_of, log)
+        self.access = AccessGuard(desk.store, desk.clock, desk.policy)
+        self._executions = Executions(desk.store, desk.clock, self.timeout_of, log, self.access.answered)
         self._parking = Parking(desk, self._executions)
+        self._granting = Granting(desk.store, desk.clock, desk.policy, desk.approver_groups, desk.acts_for)
 
     def timeout_of(self, server: str) -> float:
         """Return how many seconds a call of this server may be silent before it counts as lost."""
@@ -88,6 +98,7 @@ class Gate:
         """Own the running calls. Leaving waits for none of them: what was sent and not answered becomes unknown."""
         async with anyio.create_task_group() as tasks:
             self._executions.enter(tasks)
+            self.audience.enter(tasks)
             tasks.start_soon(self._watch)
             yield self
             tasks.cancel_scope.cancel()
@@ -112,14 +123,14 @@ class Gate:
         """Run an approved call that nobody waits for, and wait for its end.
 
         Does nothing where it is not this process's to run: another server stands behind the label here, another
-        policy is in force, or somebody else was faster.
+        policy is in force and was, or somebody else was faster.
 
         Raises:
             UpstreamError: the server cannot be asked for its tools; nothing was sent.
         """
         await catalog.refresh(exchange.link, exchange.peer)
         definition = catalog.find(record.tool)
-        same = definition is not None and record.policy_digest == self._policy().digest
+        same = definition is not None and self._was_in_force(record.policy_digest)
         if definition is None or not same or self._parking.what_changed(exchange, record, definition) is not None:
             return
         with contextlib.suppress(InterruptionError):
@@ -160,12 +171,17 @@ class Gate:
         if foreign is not None:
             # A task of somebody else reads like one that never was.
             return Reply(Frame(answers.unknown_task(exchange.id, foreign)))
+        refused = await self.access.refuse(exchange, method)
+        if refused is not None:
+            return Reply(Frame(refused))
         reply = await self._forward(exchange)
         if method == "tasks/list" and reply is not None and self._owners is not None:
             reply = self._owners.only_own(exchange, reply)
+        if method == "server/discover" and reply is not None:
+            reply = await admitted(catalog.pins, reply)
         if method == "tools/list" and reply is not None:
             first = "cursor" not in exchange.params
-            reply = catalog.filter_list(
+            reply = await catalog.filter_list(
                 reply, self._policy(), exchange.caller, first_page=first, rename=exchange.prefix
             )
         return Reply(reply)
@@ -185,20 +201,28 @@ class Gate:
         if definition is None:
             await self._store.record(_absent_entry(exchange, name, now))
             return Reply(Frame(answers.unknown_tool(exchange.id, exchange.prefix + name)))
-        verdict = self._policy().decide(Call(definition.facts, arguments, exchange.caller, now))
+        policy = self._policy()
+        call = Call(definition.facts, arguments, exchange.caller, now)
+        judged = Judged(definition, policy.decide(call), policy.digest)
+        if judged.verdict.action is Action.ASK:
+            judged = await self._granting.answer(exchange, catalog, call, judged)
+        definition, verdict = judged.definition, judged.verdict
         if verdict.action is Action.ASK:
-            return self._noted(exchange, await self._parking.park(exchange, catalog, definition, verdict))
-        await self._store.record(_verdict_entry(exchange, name, verdict, now))
+            return self._noted(
+                exchange, await self._parking.park(exchange, catalog, definition, verdict, judged.policy_digest)
+            )
+        if verdict.action is Action.ALLOW and not judged.recorded:
+            resumed = await self._parking.resume(exchange, catalog, definition)
+            if resumed is not None:
+                return self._noted(exchange, resumed)
+        if not judged.recorded:
+            await self._store.record(_verdict_entry(exchange, name, verdict, now))
         if verdict.action is Action.HIDE:
             return Reply(Frame(answers.unknown_tool(exchange.id, exchange.prefix + name)))
         if verdict.action is not Action.ALLOW:
             return Reply(Frame(answers.denied(exchange.id, verdict, name, exchange.peer.era)))
         if exchange.peer.era is Era.MODERN:
             exchange.headers = parameter_headers(definition, arguments)
-            if Sealer.is_ours(params.get("requestState")):
-                resumed = await self._parking.resume_running(exchange, catalog, definition)
-                if resumed is not None:
-                    return resumed
         return self._noted(exchange, Reply(await self._forward(exchange)))
 
     def _noted(self, exchange: Exchange, reply: Reply) -> Reply:
@@ -244,7 +268,7 @@ class Gate:
             finally:
                 self._forwarded.discard(exchange)
             try:
-                return without_our_keys_in(reply)
+                return await self.access.answered(exchange, method, without_our_keys_in(reply))
             except MalformedMessage as error:
                 return Frame(
                     answers.upstream_failed(exchange.id, f"server `{exchange.server}` answered badly: {error}")

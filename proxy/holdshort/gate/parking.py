@@ -25,6 +25,7 @@ from holdshort.gate.hold import HEARTBEAT_SECONDS, HoldBudgets
 from holdshort.gate.legs import MAX_LEGS, Legs
 from holdshort.gate.meta import PARK_KEY
 from holdshort.gate.methods import Era
+from holdshort.gate.pins import PinBook
 from holdshort.gate.seal import BrokenSeal, Leg, Sealer
 from holdshort.gate.tasks import task_handle
 from holdshort.gate.upstream import SessionGone, UpstreamError
@@ -39,13 +40,16 @@ from holdshort.interruption import (
     Withdraw,
     fingerprint,
 )
-from holdshort.policy import Action, Call, Policy, Verdict
+from holdshort.policy import Action, ApproverGroups, Call, Policy, Verdict
 from holdshort.store import InterruptionNotFound, QuotaExceeded, Store
 from holdshort.wire import Frame, result_reply
 
-__all__ = ["OPEN_STATES", "Parking", "ParkingDesk", "UpstreamNotReady"]
+__all__ = ["OPEN_STATES", "Parking", "ParkingDesk", "UpstreamNotReady", "overruled"]
 
 OPEN_STATES: Final = frozenset({State.PENDING, State.APPROVED, State.EXECUTING})
+
+
+_NEVER_RAN: Final = frozenset({State.PENDING, State.EXPIRED, State.WITHDRAWN, State.SUPERSEDED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +64,16 @@ class ParkingDesk:
     sealer: Callable[[], Sealer]
     review_url: Callable[[str], Awaitable[str | None]]
     """The page about one interruption; it may take a moment to be there."""
+    was_in_force: Callable[[str], bool] = lambda digest: False
+    """Whether a policy, by its digest, counts or has counted in this process."""
+    older_calls: Callable[[], bool] = lambda: False
+    """Whether calls may wait that were parked under another policy: an allowed call then looks for its like."""
     acts_for: Callable[[str], str | None] = lambda agent: None
     """The person an agent acts for, where that person may not decide about its calls."""
+    approver_groups: ApproverGroups = lambda name: None
+    """The groups of an approver of this name; None, and no grant of theirs answers, where there is no such approver."""
+    pins: PinBook | None = None
+    """None where definitions are not compared with anything."""
     dispatch_window: timedelta = DEFAULT_DISPATCH_WINDOW
     """How long an approval waits for the agent to come back."""
 
@@ -75,8 +87,13 @@ class Parking:
         self._executions = executions
         self._legs = Legs(desk.store, desk.clock, desk.new_id, desk.sealer)
 
-    async def park(self, exchange: Exchange, catalog: Catalog, definition: Definition, verdict: Verdict) -> Reply:
-        """Answer a call that policy says to ask about: now, after a hold, or as something to come back to."""
+    async def park(
+        self, exchange: Exchange, catalog: Catalog, definition: Definition, verdict: Verdict, policy_digest: str
+    ) -> Reply:
+        """Answer a call that policy says to ask about: now, after a hold, or as something to come back to.
+
+        `policy_digest` is of the policy that said so; another one may be in force by the time the call is kept.
+        """
         arguments = exchange.params.get("arguments") or {}
         mark = fingerprint(exchange.server, definition.name, arguments)
         holder = f"{self._store.owner}/{self._desk.new_id()}"
@@ -90,7 +107,7 @@ class Parking:
                 record = await self._store.get(leg.interruption)
             if record is None:
                 record = await self._store.park(
-                    await self._new(exchange, definition, verdict, arguments, mark), holder=holder
+                    await self._new(exchange, definition, verdict, arguments, mark, policy_digest), holder=holder
                 )
         except (BrokenSeal, InterruptionNotFound) as error:
             return Reply(Frame(answers.invalid_params(exchange.id, str(error))))
@@ -98,19 +115,50 @@ class Parking:
             return Reply(Frame(answers.over_quota(exchange.id, str(error), exchange.peer.era)))
         return await self._see_through(exchange, catalog, record, holder, legs=leg.number if leg is not None else 0)
 
-    async def resume_running(self, exchange: Exchange, catalog: Catalog, definition: Definition) -> Reply | None:
-        """Policy allows the call by now, and it comes with a `requestState` of ours.
+    async def resume(self, exchange: Exchange, catalog: Catalog, definition: Definition) -> Reply | None:
+        """Policy allows the call by now. Return how it ended, or goes on, if it was parked before; None to run it.
 
-        Returns None for a call that waited and may simply run; one that runs already must not run beside itself.
+        What ran, or runs, must not run a second time, and what still waits must not run later, beside this.
         """
+        comes_back = Sealer.is_ours(exchange.params.get("requestState")) and exchange.peer.era is Era.MODERN
+        if not comes_back and not self._desk.older_calls():
+            return None
         mark = fingerprint(exchange.server, definition.name, exchange.params.get("arguments") or {})
         try:
-            leg = await self._legs.opened(exchange, mark)
+            leg = await self._legs.opened(exchange, mark) if comes_back else None
         except BrokenSeal as error:
             return Reply(Frame(answers.invalid_params(exchange.id, str(error))))
-        if leg is None or leg.token is None:
+        if leg is not None and leg.token is not None:
+            return await self._with_input(exchange, catalog, definition, leg)
+        reply = await self.take_up(exchange, catalog, definition)
+        if reply is not None or leg is None:
+            return reply
+        record = await self._store.get(leg.interruption)
+        if record.state in _NEVER_RAN:
             return None
-        return await self._with_input(exchange, catalog, definition, leg)
+        return await self._see_through(exchange, catalog, record, "", legs=leg.number)
+
+    async def take_up(self, exchange: Exchange, catalog: Catalog, definition: Definition) -> Reply | None:
+        """The same call may be parked, and may run without approval now: see the parked one through, or put it away.
+
+        Returns None when the call is to run: nothing like it was parked, or it still waited and now never runs.
+        """
+        mark = fingerprint(exchange.server, definition.name, exchange.params.get("arguments") or {})
+        holder = f"{self._store.owner}/{self._desk.new_id()}"
+        # Ends with the last of them; each turn puts one away for good.
+        while (
+            record := await self._store.attach(exchange.caller.agent, mark, holder, now=self._desk.clock())
+        ) is not None:
+            if record.state is not State.PENDING:
+                return await self._see_through(exchange, catalog, record, holder, legs=0)
+            reason = "the call needs no approval any more, and was made again"
+            try:
+                await self._store.apply(record.id, Supersede(at=self._desk.clock(), reason=reason))
+            except InterruptionError:
+                continue  # somebody decided at this very moment; the next look finds that
+            finally:
+                await self._let_go(record.id, holder)
+        return None
 
     async def _see_through(
         self, exchange: Exchange, catalog: Catalog, record: Interruption, holder: str, *, legs: int
@@ -213,12 +261,7 @@ class Parking:
         if definition.digest != record.definition_digest:
             return "the tool's definition changed after the call was parked"
         call = Call(definition.facts, record.arguments, exchange.caller, self._desk.clock())
-        verdict = self._desk.policy().decide(call)
-        if verdict.action in (Action.DENY, Action.HIDE):
-            return "policy forbids the call now"
-        if verdict.action is Action.ASK and verdict.terms != record.terms:
-            return "policy now asks for approval on other terms"
-        return None
+        return overruled(self._desk.policy().decide(call), record)
 
     async def run_task(self, exchange: Exchange, catalog: Catalog, record: Interruption) -> Interruption:
         """The agent looks after its task and the call is approved: start it, and return where it stands."""
@@ -249,7 +292,13 @@ class Parking:
         await exchange.emit(Frame({"jsonrpc": "2.0", "method": "notifications/progress", "params": params}))
 
     async def _new(
-        self, exchange: Exchange, definition: Definition, verdict: Verdict, arguments: dict[str, Any], mark: str
+        self,
+        exchange: Exchange,
+        definition: Definition,
+        verdict: Verdict,
+        arguments: dict[str, Any],
+        mark: str,
+        policy_digest: str,
     ) -> Interruption:
         now = self._desk.clock()
         fresh = self._desk.new_id()
@@ -264,7 +313,7 @@ class Parking:
             requested_fingerprint=mark,
             definition=dict(definition.raw),
             definition_digest=definition.digest,
-            policy_digest=self._desk.policy().digest,
+            policy_digest=policy_digest,
             requested_by=Requester(
                 agent=exchange.caller.agent,
                 client=exchange.caller.client,
@@ -325,6 +374,16 @@ class Parking:
             reason = "the `requestState` belongs to a call this proxy no longer knows"
             return Reply(Frame(answers.invalid_params(exchange.id, reason)))
         return await self._see_through(exchange, catalog, record, holder, legs=0)
+
+
+def overruled(verdict: Verdict, record: Interruption) -> str | None:
+    """Say in a few words why what was parked is not what policy says now; None when an approval of it still counts."""
+    if verdict.action in (Action.DENY, Action.HIDE):
+        return "policy forbids the call now"
+    # Whether a grant could have answered is over once a person has; accepting a definition alone changes it.
+    if verdict.action is Action.ASK and replace(verdict.terms, grants=record.terms.grants) != record.terms:
+        return "policy now asks for approval on other terms"
+    return None
 
 
 class UpstreamNotReady(HoldshortError):

@@ -6,12 +6,13 @@ where a client that never opened the standalone stream can see it; news about li
 
 import json
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
 
 from anyio.abc import TaskGroup
 
+from holdshort.gate.audience import changed_lists, news
 from holdshort.gate.catalog import Catalog
 from holdshort.gate.conversation import Conversation, Endpoint, refuse
 from holdshort.gate.exchange import Emit, Exchange, Peer, Reply
@@ -21,7 +22,7 @@ from holdshort.gate.line import Line, SessionLine
 from holdshort.gate.meta import without_our_keys_in
 from holdshort.gate.methods import CLIENT_NOTIFICATIONS, SERVER_NOTIFICATIONS, SERVER_REQUESTS, Era
 from holdshort.gate.upstream import Link, UpstreamError
-from holdshort.policy import Caller
+from holdshort.policy import Caller, Policy
 from holdshort.wire import Frame, Kind, MalformedMessage, RequestId, error_reply
 
 __all__ = ["OpenLink", "Session", "StatelessOnPipes", "as_client", "peer_of"]
@@ -72,6 +73,8 @@ class Session(Conversation):
         self._counter = 0
         self._hello: Frame | None = None
         self._greeted = False
+        self._offers: frozenset[str] = frozenset()
+        gate.audience.add(self)
 
     async def line(self, server: str) -> Line:
         line = self._lines.get(server)
@@ -103,6 +106,7 @@ class Session(Conversation):
             self.peer = peer_of(params, version=str(result.get("protocolVersion", "")), era=Era.LEGACY)
             self._hello = Frame({**frame.value, "params": {**params, "protocolVersion": self.peer.version}})
             self.caller = as_client(self.caller, params.get("clientInfo"))
+            self._offers = frozenset(result.get("capabilities") or ())
         return reply
 
     async def request(self, frame: Frame, emit: Emit, conversation: Conversation | None = None) -> Reply:
@@ -155,11 +159,22 @@ class Session(Conversation):
     def close(self) -> None:
         """End the session: nobody can be answered, and its lines hang up."""
         self.closed = True
+        self.gate.audience.remove(self)
+        self.let_go()
         for exchanges in list(self.under_way.values()):
             for exchange in exchanges:
                 exchange.leave(withdrawn=False)
         for line in self._lines.values():
             line.hang_up()
+
+    def changed_lists(self, before: Policy, after: Policy) -> Iterable[str]:
+        """Return which of the lists that it was offered are others now; a client without a handshake has none."""
+        catalogs = [line.catalog for line in self._lines.values()]
+        return [kind for kind in changed_lists(catalogs, self.caller, before, after) if kind in self._offers]
+
+    async def tell_changed(self, kind: str) -> None:
+        """Tell the client that a list changed."""
+        await self._tell(news(kind))
 
     def from_server(self, line: Line, frame: Frame) -> Frame | None:
         try:
@@ -183,6 +198,8 @@ class Session(Conversation):
         beside = None if frame.value.get("method") in _STANDALONE else self._latest(line)
         if beside is not None:
             await beside.emit(frame)
+            return
+        if not await self.admits(line, frame):
             return
         passed = self.from_server(line, frame)
         if passed is not None:
@@ -240,7 +257,7 @@ class StatelessOnPipes(Conversation):
     def __init__(self, session: Session, caller: Caller, peer: Peer) -> None:
         super().__init__(session.gate, caller, peer)
         self._session = session
-        self.under_way = session.under_way
+        self.under_way, self.staying = session.under_way, session.staying
 
     async def line(self, server: str) -> Line:
         return await self._session.line(server)

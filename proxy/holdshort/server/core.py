@@ -23,9 +23,12 @@ from holdshort.gate.on_decision import OnDecision
 from holdshort.gate.parking import ParkingDesk
 from holdshort.gate.seal import Sealer, load_seal_key
 from holdshort.gate.upstream import Eras, Link, Log, Upstream, UpstreamError, UpstreamLimits
-from holdshort.policy import Call, Caller, ToolFacts, explain
+from holdshort.policy import Call, Caller, Policy, ToolFacts, explain
 from holdshort.server.clock import new_id, utc_now
+from holdshort.server.decisions import DecisionsFollowed, runs_on_decision
+from holdshort.server.hangup import reload_on_hangup
 from holdshort.server.in_force import InForce
+from holdshort.server.reloading import Again, Reloader
 from holdshort.store import Quotas, Store
 from holdshort.store.sqlite import open_store
 from holdshort.wire import Limits
@@ -52,6 +55,8 @@ class Core:
     gate: Gate
     log: Log
     left_out: LeftOut
+    reloader: Reloader | None = None
+    """Takes up policy that changes on disk; None where there is nothing to read anew."""
     review_base: str | None = None
     """Where the review page is; known once something listens."""
     page_known: anyio.Event = field(default_factory=anyio.Event)
@@ -117,7 +122,9 @@ class Core:
 
     def judge(self) -> EditJudge:
         """Return who checks edited arguments."""
-        return EditJudge(self.in_force.policy, utc_now, self.groups_of, self.facts_of)
+        return EditJudge(
+            self.in_force.policy, utc_now, self.groups_of, self.facts_of, was_in_force=self.in_force.was_in_force
+        )
 
     def health(self) -> list[dict[str, Any]]:
         """Return one line per server for operators."""
@@ -136,7 +143,7 @@ class Core:
             }
             for layer in policy.layers
         ]
-        return {"digest": policy.digest, "layers": layers}
+        return {"digest": policy.digest, "layers": layers, **self.in_force.view}
 
     def explain(self, question: Mapping[str, Any]) -> dict[str, Any]:
         """Return what policy would say about a call, layer by layer."""
@@ -168,9 +175,12 @@ def _acts_for(config: Config) -> Callable[[str], str | None]:
 
 
 @asynccontextmanager
-async def open_core(config: Config, state_dir: Path, log: Log, *, stop_seconds: float = 2.0) -> AsyncGenerator[Core]:
+async def open_core(
+    config: Config, state_dir: Path, log: Log, *, again: Again | None = None, stop_seconds: float = 2.0
+) -> AsyncGenerator[Core]:
     """Build everything and run it; leaving stops it in reverse order.
 
+    With `again`, policy that changes on disk is taken up.
     `stop_seconds` is the patience with a child at each step of stopping it.
 
     Raises:
@@ -184,6 +194,8 @@ async def open_core(config: Config, state_dir: Path, log: Log, *, stop_seconds: 
         retention = timedelta(seconds=limits.result_retention)
         opened = open_store(state_dir, clock=utc_now, quotas=quotas, retention=retention)
         store = await stack.enter_async_context(opened)
+        in_force = InForce(config.policy, utc_now(), config.path)
+        await in_force.begin(store)
         principals = Principals(agents=config.agents, approvers=config.approvers)
         first_token: ApproverToken | None = None
         if not principals.has_approvers:
@@ -201,17 +213,19 @@ async def open_core(config: Config, state_dir: Path, log: Log, *, stop_seconds: 
             return sealers[0]
 
         core: Core
-        in_force = InForce(config.policy)
 
         desk = ParkingDesk(
             store=store,
             clock=utc_now,
             new_id=new_id,
             policy=in_force.policy,
+            was_in_force=in_force.was_in_force,
+            older_calls=lambda: in_force.older_calls,
             budgets=HoldBudgets(config.hold.default, config.hold.clients),
             sealer=sealer,
             review_url=lambda interruption: core.review_url(interruption),
             acts_for=_acts_for(config),
+            approver_groups=principals.approver_groups,
             dispatch_window=timedelta(seconds=limits.dispatch_deadline),
         )
         timeouts = {server.label: server.timeout for server in config.servers if server.timeout is not None}
@@ -226,9 +240,22 @@ async def open_core(config: Config, state_dir: Path, log: Log, *, stop_seconds: 
         for upstream in upstreams.values():
             await stack.enter_async_context(upstream.run())
         await stack.enter_async_context(gate.run())
-        if any(rule.execute == "on_decision" for layer in config.policy.layers for rule in layer.rules):
-            runner = OnDecision(
-                gate, store, upstreams, make_catalog=core.make_catalog, groups_of=core.groups_of, log=log
-            )
-            await stack.enter_async_context(runner.run())
+        runner = OnDecision(gate, store, upstreams, make_catalog=core.make_catalog, groups_of=core.groups_of, log=log)
+        decisions = DecisionsFollowed(runner)
+        if runs_on_decision(config.policy):
+            await stack.enter_async_context(decisions.now())
+        if again is not None:
+            tasks = await stack.enter_async_context(anyio.create_task_group())
+            stack.callback(tasks.cancel_scope.cancel)
+
+            async def after(before: Policy, now: Policy) -> None:
+                if runs_on_decision(now) and not decisions.followed:
+                    await tasks.start(decisions.from_now_on)
+                told = gate.audience.policy_changed(before, now)
+                log.info("policy.told", clients=told)
+
+            gate.audience.active = True
+            core.reloader = Reloader(config, again, in_force, store, utc_now, log, after=after)
+            tasks.start_soon(core.reloader.run)
+            tasks.start_soon(reload_on_hangup, core.reloader)
         yield core

@@ -49,6 +49,8 @@ def _limits(limits: LimitsConfig) -> ApprovalLimits:
         keepalive_seconds=limits.keepalive,
         recheck_seconds=limits.token_recheck,
         event_buffer=limits.event_buffer,
+        grant_lifetime=timedelta(seconds=limits.grant_lifetime),
+        grant_uses=limits.grant_uses,
     )
 
 

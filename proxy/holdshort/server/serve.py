@@ -26,6 +26,7 @@ from holdshort.server.core import Core, open_core, request_limits
 from holdshort.server.endpoint import announce, withdraw
 from holdshort.server.memory import settle
 from holdshort.server.pages import approval_deps
+from holdshort.server.reloading import Again
 from holdshort.server.sockets import bind
 from holdshort.server.web import WebServer
 
@@ -51,8 +52,11 @@ async def serve(
     *,
     say: Callable[[str], None],
     on_ready: Callable[[Serving], None] | None = None,
+    again: Again | None = None,
 ) -> None:
     """Serve until SIGINT or SIGTERM. `say` gets the lines for the person who started us.
+
+    With `again`, which reads the files anew, policy is taken up when it changes on disk, or at once on SIGHUP.
 
     Raises:
         CannotListen: an address is taken.
@@ -62,7 +66,7 @@ async def serve(
     port: int = socket.getsockname()[1]
     page_socket = bind(config.approvals_listen) if config.approvals_listen is not None else None
     page_port: int = page_socket.getsockname()[1] if page_socket is not None else port
-    async with open_core(config, state_dir, log) as core:
+    async with open_core(config, state_dir, log, again=again) as core:
         page_listen = config.approvals_listen or config.listen
         core.page_is_at(f"http://{_reachable(page_listen)}:{page_port}")
         base = f"http://{_reachable(config.listen)}:{port}"

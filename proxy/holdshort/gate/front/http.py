@@ -69,6 +69,9 @@ class HttpFront:
         """End every session, so that open streams do not keep a server that stops."""
         for held in self._sessions:
             self._sessions.end(held)
+        for post in self._posts:
+            if post.on_close is not None:
+                post.on_close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Take one HTTP request."""
@@ -269,6 +272,7 @@ class HttpFront:
             conversation.leave(request, withdrawn=False)
 
         post.on_disconnect = left
+        post.on_close = conversation.let_go
         self._posts.add(post)
         try:
             if isinstance(conversation, Session):

@@ -54,6 +54,7 @@ class Post:
         "finished",
         "headers",
         "last_sent",
+        "on_close",
         "on_disconnect",
         "receive",
         "started",
@@ -84,6 +85,8 @@ class Post:
         self.finished = False
         self.watcher: anyio.CancelScope | None = None
         self.on_disconnect: Callable[[], None] | None = None
+        self.on_close: Callable[[], None] | None = None
+        """Called when the server stops."""
 
     async def emit(self, frame: Frame) -> None:
         """Send a message that belongs to the request, before its response."""

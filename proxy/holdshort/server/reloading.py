@@ -1,0 +1,210 @@
+"""Takes up policy that changed on disk: all of it at once, or none of it with a loud reason.
+
+Only policy is taken up. Whatever else changed in the files is named, and counts at the next start. What is refused is
+refused as a whole, and the policy in force stays in force: a bad file never opens or closes anything by itself.
+"""
+
+import sys
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import fields
+from datetime import datetime
+from typing import Final
+
+import anyio
+import anyio.to_thread
+
+from holdshort.config import Config, ConfigErrors
+from holdshort.errors import ConfigError, HoldshortError, StateError
+from holdshort.gate.upstream import Log
+from holdshort.policy import Policy, PolicyError, compile_policy
+from holdshort.policy.shorthand import SHORTHAND_KEYS
+from holdshort.server.file_watch import FileWatch
+from holdshort.server.in_force import InForce, Refusal
+from holdshort.store import Store
+from holdshort.store.faults import fault_async
+
+__all__ = ["Again", "Reloader", "changed_keys"]
+
+Again = Callable[[Config], Config]
+"""Reads the files anew for a process that runs with the given configuration; raises `ConfigError`."""
+
+_TRY_AGAIN_SECONDS: Final = 5.0
+"""After a reload that could not be recorded: the files are fine, and nobody will touch them again."""
+
+_SWITCH_SECONDS: Final = 0.0005
+"""How long reading may keep the interpreter from the calls that run meanwhile; by itself it takes ten times that."""
+
+_MOST_SHOWN: Final = 20
+
+_NAMES: Final[Mapping[str, str]] = {
+    "servers": "mcpServers",
+    "approvals_listen": "approvals.listen",
+    "public_url": "approvals.public_url",
+}
+"""Where the file calls it otherwise."""
+_APPLIED: Final = frozenset({"path", "policy", "notes", "files", "loosens"})
+"""What belongs to policy, or is no setting."""
+_APPLIED_LIMITS: Final = frozenset({"pending_expiry"})
+
+
+class Reloader:
+    """Watches the files of one configuration. `after` is told of both policies once a new one is in force."""
+
+    def __init__(
+        self,
+        config: Config,
+        again: Again,
+        in_force: InForce,
+        store: Store,
+        clock: Callable[[], datetime],
+        log: Log,
+        *,
+        after: Callable[[Policy, Policy], Awaitable[None]],
+    ) -> None:
+        self._config = config
+        self._again = again
+        self._in_force = in_force
+        self._store = store
+        self._clock = clock
+        self._log = log
+        self._after = after
+        self._watch = FileWatch(config.files)
+        self._told: Refusal | None = None
+        self._told_keys: tuple[str, ...] = ()
+
+    def reload(self) -> None:
+        """Read the files now, changed or not."""
+        self._watch.ask()
+
+    async def run(self) -> None:
+        """Take up what changes, for as long as the process lives."""
+        # Ends with the task group it runs in.
+        while True:
+            asked = await self._watch.changed()
+            try:
+                await self._reload(asked=asked)
+            except Exception as error:  # noqa: BLE001
+                # Ours, and unforeseen: the policy in force stays, and so does the watch.
+                self._log.error("policy.reload_failed", error=type(error).__name__)
+                self._watch.was_read({})
+
+    async def _reload(self, *, asked: bool) -> None:
+        try:
+            with _short_turns():
+                found = await anyio.to_thread.run_sync(self._again, self._config, abandon_on_cancel=True)
+            self._watch.was_read(found.files)
+            policy = self._with_shorthand_of_running(found)
+        except ConfigErrors as error:
+            self._watch.was_read(error.files)
+            reason = "people" if error.code == "people" else "invalid"
+            await self._refuse(Refusal(reason, tuple(map(str, error.problems))), asked=asked)
+            return
+        except (ConfigError, PolicyError) as error:
+            self._watch.was_read({})
+            await self._refuse(Refusal("invalid", (str(error),)), asked=asked)
+            return
+        self._name_what_waits(found, asked=asked)
+        if policy.digest == self._in_force.policy().digest:
+            self._unchanged(asked=asked)
+            return
+        await self._put_in_force(policy, found, asked=asked)
+
+    async def _put_in_force(self, policy: Policy, found: Config, *, asked: bool) -> None:
+        try:
+            await fault_async("policy.reload")
+            before = await self._in_force.replace(policy, self._store, self._clock())
+        except (StateError, OSError) as error:
+            message = f"the change of policy cannot be recorded, so it does not count: {error}"
+            await self._refuse(Refusal("unrecorded", (message,), policy.digest), asked=asked)
+            await anyio.sleep(_TRY_AGAIN_SECONDS)
+            self._watch.ask()
+            return
+        self._told = None
+        rules = sum(len(layer.rules) for layer in policy.layers)
+        self._log.info("policy.reloaded", digest=policy.digest[:12], replaces=before.digest[:12], rules=rules)
+        for note in found.notes[:_MOST_SHOWN]:
+            self._log.warning("policy.note", note=str(note))
+        await self._after(before, policy)
+
+    def _unchanged(self, *, asked: bool) -> None:
+        if self._in_force.refusal is not None or asked:
+            self._log.info("policy.unchanged", digest=self._in_force.policy().digest[:12])
+        self._told = None
+        self._in_force.settled()
+
+    async def _refuse(self, refusal: Refusal, *, asked: bool) -> None:
+        """Say it loudly, and once: the same fault is not news each time a file is touched."""
+        if refusal == self._told and not asked:
+            return
+        kept = self._in_force.policy().digest[:12]
+        shown = refusal.problems[:_MOST_SHOWN]
+        for problem in shown:
+            self._log.error("policy.not_reloaded", reason=refusal.reason, problem=problem, still_in_force=kept)
+        if len(refusal.problems) > len(shown):
+            self._log.error("policy.not_reloaded", reason=refusal.reason, more=len(refusal.problems) - len(shown))
+        news = refusal != self._told
+        self._told = refusal
+        if news:
+            try:
+                await self._in_force.refuse(refusal, self._store, self._clock())
+            except HoldshortError as error:
+                self._log.error("policy.refusal_not_recorded", error=str(error))
+
+    def _name_what_waits(self, found: Config, *, asked: bool) -> None:
+        keys = changed_keys(self._config, found)
+        if keys and (keys != self._told_keys or asked):
+            for key in keys:
+                self._log.warning("config.waits", key=key, takes_effect="at the next start")
+        self._told_keys = keys
+
+    def _with_shorthand_of_running(self, found: Config) -> Policy:
+        """Return the policy read, with the shorthand keys of servers that left the file but run until the next start.
+
+        Without them, taking a server out of the file would loosen what is said about it while it still runs.
+        """
+        gone = {server.label for server in self._config.servers} - {server.label for server in found.servers}
+        names = {f"mcpServers.{label}.{key}" for label in gone for key in SHORTHAND_KEYS}
+        kept = [layer for layer in self._in_force.policy().layers if layer.name in names]
+        policy = found.policy
+        return compile_policy([*policy.layers, *kept], expires_after=policy.expires_after) if kept else policy
+
+
+def changed_keys(running: Config, found: Config) -> tuple[str, ...]:
+    """Return the keys of `holdshort.yaml` whose values differ and are not policy; never a value of theirs."""
+    changed: list[str] = []
+    for each in fields(Config):
+        before, after = getattr(running, each.name), getattr(found, each.name)
+        if each.name in _APPLIED or before == after:
+            continue
+        name = _NAMES.get(each.name, each.name)
+        if each.name in ("servers", "agents", "approvers"):
+            changed += _changed_entries(name, before, after)
+        elif each.name == "limits":
+            differ = (
+                limit.name for limit in fields(before) if getattr(before, limit.name) != getattr(after, limit.name)
+            )
+            changed += [f"limits.{limit}" for limit in differ if limit not in _APPLIED_LIMITS]
+        else:
+            changed.append(name)
+    return tuple(changed)
+
+
+def _changed_entries(name: str, before: Sequence[object], after: Sequence[object]) -> list[str]:
+    old, new = _by_name(before), _by_name(after)
+    return [f"{name}.{each}" for each in dict.fromkeys([*old, *new]) if old.get(each) != new.get(each)]
+
+
+def _by_name(entries: Sequence[object]) -> dict[str, object]:
+    return {str(getattr(entry, "label", None) or getattr(entry, "name", "")): entry for entry in entries}
+
+
+@contextmanager
+def _short_turns() -> Generator[None]:
+    """Let the calls that run have the interpreter often, while a thread of ours reads files."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(_SWITCH_SECONDS)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
