@@ -145,7 +145,7 @@ async def test_a_resource_that_is_nobodys_is_unknown(tmp_path: Path, era: str) -
     async with pair(tmp_path, {"others": resources("one:a", "one://{x}")}, {}) as proxy:
         answer = await (await proxy.connect(era, path="/mcp")).request("resources/read", {"uri": "three:a"})
 
-        assert answer.error["code"] == -32602
+        assert answer.error["code"] == (-32002 if era == LEGACY else -32602)
 
 
 def prompts() -> dict[str, Any]:

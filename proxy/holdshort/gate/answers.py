@@ -11,7 +11,7 @@ from typing import Any, Final, TypeGuard
 from holdshort.gate.meta import INTERRUPTION_KEY
 from holdshort.gate.methods import Era
 from holdshort.interruption import Interruption, State
-from holdshort.policy import Verdict
+from holdshort.policy import Kind, Verdict
 from holdshort.wire import RequestId, encode, error_reply, result_reply
 
 __all__ = [
@@ -19,23 +19,29 @@ __all__ = [
     "INTERRUPTION_KEY",
     "INVALID_PARAMS",
     "METHOD_NOT_FOUND",
+    "POLICY_REFUSED",
+    "RESOURCE_NOT_FOUND",
     "UPSTREAM_ERROR",
     "denied",
     "failed_inside",
+    "input_refused",
     "interruption_meta",
     "invalid_params",
     "no_record",
     "not_ready",
     "over_quota",
     "pending_text",
+    "refused",
     "settled",
     "status_text",
     "tool_error",
     "unknown_method",
+    "unknown_name",
     "unknown_task",
     "unknown_tool",
     "upstream_failed",
     "waiting",
+    "withheld_text",
 ]
 
 METHOD_NOT_FOUND: Final = -32601
@@ -43,6 +49,12 @@ INVALID_PARAMS: Final = -32602
 INTERNAL_ERROR: Final = -32603
 UPSTREAM_ERROR: Final = -31_000
 """Ours, for an upstream that cannot be reached or does not answer; outside of what JSON-RPC and MCP reserve."""
+_LONGEST_SHOWN: Final = 500
+
+POLICY_REFUSED: Final = -31_002
+"""Ours, for what policy denies where the answer cannot be a tool's result."""
+RESOURCE_NOT_FOUND: Final = -32002
+"""MCP 2024-11-05 to 2025-11-25, resources: error handling; from 2026-07-28 on it is `INVALID_PARAMS`."""
 
 
 def unknown_tool(request_id: RequestId, name: str) -> dict[str, Any]:
@@ -77,12 +89,45 @@ def upstream_failed(request_id: RequestId, reason: str) -> dict[str, Any]:
 
 def denied(request_id: RequestId, verdict: Verdict, tool: str, era: Era) -> dict[str, Any]:
     """Policy refuses the call; the rules are named so a person can find them."""
-    rules = ", ".join(f"{because.layer} rule {because.rule}" for because in verdict.because)
     text = (
-        f"Refused by policy: `{tool}` may not be called with these arguments ({rules}). Nothing was executed, and "
-        "repeating the call will not change that. Choose another way, or tell the user that policy forbids it."
+        f"Refused by policy: `{tool}` may not be called with these arguments ({_rules(verdict)}). Nothing was "
+        "executed, and repeating the call will not change that. Choose another way, or tell the user that policy forbids it."
     )
     return _tool_result(request_id, text, era, None)
+
+
+def refused(request_id: RequestId, verdict: Verdict, kind: Kind, name: str) -> dict[str, Any]:
+    """Policy refuses something that is no call of a tool."""
+    thing = {Kind.RESOURCE: "the resource", Kind.PROMPT: "the prompt"}.get(kind, "the request")
+    text = (
+        f"Refused by policy: {thing} `{name[:_LONGEST_SHOWN]}` ({_rules(verdict)}). Repeating it will not change that"
+    )
+    return error_reply(request_id, POLICY_REFUSED, text)
+
+
+def unknown_name(request_id: RequestId, kind: Kind, name: str, era: Era) -> dict[str, Any]:
+    """A resource or prompt that is hidden and one that does not exist read the same."""
+    if kind is Kind.PROMPT:
+        return error_reply(request_id, INVALID_PARAMS, f"Unknown prompt: {name}")
+    code = RESOURCE_NOT_FOUND if era is Era.LEGACY else INVALID_PARAMS
+    return error_reply(request_id, code, f"Unknown resource: {name}")
+
+
+def input_refused(request_id: RequestId, verdict: Verdict, tool: str, asked: str | None, era: Era) -> dict[str, Any]:
+    """A server asks its client, in the middle of a call, for what policy does not let it ask."""
+    wanted = f"`{asked}`" if asked is not None else "something that this client does not do"
+    rules = f" ({_rules(verdict)})" if asked is not None else ""
+    text = (
+        f"Not completed: to go on with `{tool}`, its server asked for {wanted}, which policy does not let it ask"
+        f"{rules}. Whether the call took effect in part, only the server knows. Do not repeat it unchanged; check the "
+        "state of things, or tell the user."
+    )
+    return _tool_result(request_id, text, era, None)
+
+
+def withheld_text(uri: str, verdict: Verdict) -> str:
+    """What stands in place of a resource that policy denies."""
+    return f"[Withheld by policy: the resource `{uri[:_LONGEST_SHOWN]}` ({_rules(verdict)})]"
 
 
 def tool_error(request_id: RequestId, text: str, era: Era) -> dict[str, Any]:
@@ -197,6 +242,10 @@ def interruption_meta(record: Interruption) -> dict[str, Any]:
         "expires_at": _time(record.expires_at),
         "review_url": record.review_url,
     }
+
+
+def _rules(verdict: Verdict) -> str:
+    return ", ".join(f"{because.layer} rule {because.rule}" for because in verdict.because)
 
 
 def _what_happened(record: Interruption) -> str:

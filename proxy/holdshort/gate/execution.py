@@ -6,7 +6,7 @@ an unknown one, and finds the stored result when it asks again.
 
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -74,9 +74,15 @@ class Executions:
     """Every call this process is running or has just run."""
 
     def __init__(
-        self, store: Store, clock: Callable[[], datetime], timeout_of: Callable[[str], float], log: Log
+        self,
+        store: Store,
+        clock: Callable[[], datetime],
+        timeout_of: Callable[[str], float],
+        log: Log,
+        answered: Callable[[Exchange, str, Frame], Awaitable[Frame]],
     ) -> None:
         self._log = log
+        self._answered = answered
         self._store = store
         self._clock = clock
         self._timeout_of = timeout_of
@@ -185,6 +191,8 @@ class Executions:
                 fault("send.half")
                 reply = await link.request(frame, _Relay(exchange, run), headers=headers)
                 fault("reply.read")
+                # What is kept is what the agent may see: no reader of the record is shown what was withheld from it.
+                reply = await self._answered(exchange, "tools/call", reply)
                 event = self._judge(run, reply)
             except UpstreamError as error:
                 now = self._clock()

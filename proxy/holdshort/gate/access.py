@@ -1,0 +1,320 @@
+"""Policy beyond tools: resources, prompts, and what servers ask of clients. Each on its list and on its use.
+
+What is hidden answers as what is not there: the server is asked something all the same, so that it takes as long, and
+its own words for what it does not have are replaced by ours wherever something of that kind is hidden.
+"""
+
+import secrets
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+
+import anyio
+
+from holdshort.errors import StateError
+from holdshort.gate import answers
+from holdshort.gate.catalog import envelope
+from holdshort.gate.exchange import Exchange
+from holdshort.gate.methods import LIST_METHODS, Era
+from holdshort.gate.withheld import Withheld, names_any, withhold
+from holdshort.policy import REQUEST_METHODS, Access, Action, Caller, Kind, Policy, Verdict
+from holdshort.store import EntryKind, NewEntry, Store
+from holdshort.wire import Frame, Limits, decode, error_reply
+
+__all__ = ["AccessGuard"]
+
+_LIST_SECONDS: Final = 30
+_LONGEST_NAME: Final = 200
+_READ_ALREADY: Final = Limits(max_bytes=sys.maxsize, max_depth=512, max_keys=sys.maxsize, max_string_bytes=sys.maxsize)
+"""The link has held the message to its limits; here it is only taken apart."""
+
+_LISTED: Final = {
+    "resources/list": (Kind.RESOURCE, "uri"),
+    "resources/templates/list": (Kind.RESOURCE, "uriTemplate"),
+    "prompts/list": (Kind.PROMPT, "name"),
+}
+_USES: Final = frozenset(
+    {"resources/read", "resources/subscribe", "resources/unsubscribe", "prompts/get", "completion/complete"}
+)
+_QUIET: Final = frozenset({"resources/unsubscribe", "completion/complete"})
+"""Uses without a row of their own when they pass: one only ends something, the other comes with every key pressed."""
+_LISTING: Final = {Kind.RESOURCE: "resources/list", Kind.PROMPT: "prompts/list"}
+_LISTEN: Final = "subscriptions/listen"
+_TOLD_ANYWAY: Final = frozenset({-32601, -32020, -32021, -32022, -32042})
+"""Errors that are not about one name: the method, the headers, the revision, what the client cannot do."""
+_URL_ELICITATION: Final = -32042
+
+
+class _Use(NamedTuple):
+    kind: Kind
+    name: str
+    arguments: Mapping[str, Any]
+
+
+class AccessGuard:
+    """Asks policy about everything that is not a call of a tool, and writes down what it said."""
+
+    def __init__(self, store: Store, clock: Callable[[], datetime], policy: Callable[[], Policy]) -> None:
+        self._store = store
+        self._clock = clock
+        self._policy = policy
+
+    async def refuse(self, exchange: Exchange, method: str) -> dict[str, Any] | None:
+        """Judge a request before it is sent; return the answer to one that may not be, None for one that may.
+
+        Raises:
+            StateError: it cannot be written down, so it is not sent.
+            UpstreamError: the server is gone, for what is hidden as for anything else.
+        """
+        if method == _LISTEN:
+            await self._narrow(exchange)
+            return None
+        if method not in _USES:
+            return None
+        uses = _uses(exchange.params, method)
+        if uses is None:
+            return answers.invalid_params(exchange.id, f"`{method}` has to say what it is about")
+        for use in uses:
+            verdict = self._policy().access(self._access(exchange, use.kind, use.name, use.arguments))
+            if verdict.action is Action.ALLOW:
+                if method not in _QUIET:
+                    await self._write(exchange, use.kind, use.name, verdict, method)
+                continue
+            if verdict.action is Action.DENY and method == "resources/unsubscribe":
+                continue
+            await self._write(exchange, use.kind, use.name, verdict, method)
+            if verdict.action is not Action.HIDE:
+                return answers.refused(exchange.id, verdict, use.kind, _shown(use, exchange.prefix))
+            await self._look(exchange, use.kind)
+            return answers.unknown_name(exchange.id, use.kind, _shown(use, exchange.prefix), exchange.peer.era)
+        return None
+
+    async def answered(self, exchange: Exchange, method: str, reply: Frame) -> Frame:
+        """Return a server's answer as this client may see it; the same frame when that is all of it.
+
+        Raises:
+            MalformedMessage: something has to go, and it is not strict JSON.
+            StateError: what was taken out cannot be written down.
+        """
+        policy, server = self._policy(), exchange.server
+        error = reply.value.get("error")
+        if error is not None:
+            if error["code"] == _URL_ELICITATION and method == "tools/call":
+                refused = await self._input(exchange, ["elicitation/create"], method, reply)
+                return reply if refused is None else refused
+            return self._absent(exchange, method, reply, error["code"])
+        result = reply.value["result"]
+        if method in _LISTED:
+            return self._filtered(exchange, method, reply)
+        wanted = result.get("inputRequests")
+        if isinstance(wanted, dict):
+            refused = await self._input(exchange, [_method_of(each) for each in wanted.values()], method, reply)
+            if refused is not None:
+                return refused
+        if method in LIST_METHODS or not policy.speaks_of(Kind.RESOURCE, server):
+            return reply
+        return await self._without(exchange, method, reply)
+
+    async def question(self, server: str, caller: Caller, frame: Frame) -> Frame | None:
+        """Judge what a server asks of a client; return our answer to what must not be asked, None for the rest."""
+        method = frame.value["method"]
+        if method not in REQUEST_METHODS:
+            return None
+        now = self._clock()
+        verdict = self._policy().access(Access(Kind.SERVER_REQUEST, server, method, caller, now))
+        try:
+            await self._store.record(_entry(server, caller, Kind.SERVER_REQUEST, method, verdict, now, {}))
+        except StateError:
+            # What cannot be written down is not asked.
+            return Frame(error_reply(frame.value["id"], answers.INTERNAL_ERROR, "The proxy cannot record it"))
+        if verdict.action is Action.ALLOW:
+            return None
+        if verdict.action is Action.HIDE:
+            return Frame(answers.unknown_method(frame.value["id"], method))
+        return Frame(answers.refused(frame.value["id"], verdict, Kind.SERVER_REQUEST, method))
+
+    def may_hear(self, server: str, caller: Caller, frame: Frame) -> bool:
+        """Say whether a client may have this notification of a server."""
+        method = frame.value["method"]
+        if method == "notifications/resources/updated":
+            return self._passes(Kind.RESOURCE, server, caller, (frame.value.get("params") or {}).get("uri"))
+        if method == "notifications/tasks" or method == "notifications/tasks/status":
+            wanted = (frame.value.get("params") or {}).get("inputRequests")
+            asked = wanted.values() if isinstance(wanted, dict) else ()
+            return all(self._passes(Kind.SERVER_REQUEST, server, caller, _method_of(each)) for each in asked)
+        return True
+
+    def _passes(self, kind: Kind, server: str, caller: Caller, name: object) -> bool:
+        if not self._policy().speaks_of(kind, server):
+            return True
+        if not isinstance(name, str):
+            return False
+        return self._policy().access(Access(kind, server, name, caller, self._clock())).action is Action.ALLOW
+
+    async def _narrow(self, exchange: Exchange) -> None:
+        """Take out of a subscription what may not be followed, as a server leaves out what it does not have."""
+        wanted = exchange.params.get("notifications")
+        uris = wanted.get("resourceSubscriptions") if isinstance(wanted, dict) else None
+        if not isinstance(wanted, dict) or not isinstance(uris, list):
+            return
+        kept: list[str] = []
+        refused: dict[str, Verdict] = {}
+        for uri in uris:
+            if not isinstance(uri, str):
+                continue
+            verdict = self._policy().access(self._access(exchange, Kind.RESOURCE, uri))
+            if verdict.action is Action.ALLOW:
+                kept.append(uri)
+            else:
+                refused[uri] = verdict
+        if refused:
+            await self._write_all(exchange, refused, _LISTEN)
+        if kept:
+            verdict = self._policy().access(self._access(exchange, Kind.RESOURCE, kept[0]))
+            await self._write(exchange, Kind.RESOURCE, kept[0], verdict, _LISTEN, {"number": len(kept)})
+        if len(kept) < len(uris):
+            params = {**exchange.params, "notifications": {**wanted, "resourceSubscriptions": kept}}
+            exchange.frame = Frame({**exchange.frame.value, "params": params}, kind=exchange.frame.kind)
+
+    async def _look(self, exchange: Exchange, kind: Kind) -> None:
+        """Ask the server for a list that nobody reads: a name that it does not have would have taken a trip, too."""
+        params: dict[str, Any] = {} if exchange.peer.era is Era.LEGACY else {"_meta": envelope()}
+        number = f"holdshort-{secrets.token_hex(8)}"
+        body = {"jsonrpc": "2.0", "id": number, "method": _LISTING[kind], "params": params}
+        with anyio.move_on_after(_LIST_SECONDS):
+            await exchange.link.request(Frame(body), _ignore)
+
+    def _absent(self, exchange: Exchange, method: str, reply: Frame, code: int) -> Frame:
+        """Return our words for what is not there in place of the server's, where something is hidden."""
+        if method not in _USES or code in _TOLD_ANYWAY:
+            return reply
+        for use in _uses(exchange.params, method) or ():
+            if self._policy().speaks_of(use.kind, exchange.server, Action.HIDE):
+                shown = _shown(use, exchange.prefix)
+                return Frame(answers.unknown_name(exchange.id, use.kind, shown, exchange.peer.era))
+        return reply
+
+    def _filtered(self, exchange: Exchange, method: str, reply: Frame) -> Frame:
+        kind, key = _LISTED[method]
+        policy, server = self._policy(), exchange.server
+        if not policy.speaks_of(kind, server):
+            return reply
+
+        def shown(item: object) -> bool:
+            name = item.get(key) if isinstance(item, dict) else None
+            if not isinstance(name, str):
+                return False  # what cannot be judged is not listed
+            return not policy.hides_access(self._access(exchange, kind, name), template=key == "uriTemplate")
+
+        under = LIST_METHODS[method]
+        result = reply.value["result"]
+        items = result.get(under)
+        whole = not isinstance(items, list) or all(map(shown, items))
+        if whole and result.get("cacheScope") in {None, "private"}:
+            return reply
+        changed = dict(decode(reply.raw, _READ_ALREADY)["result"])
+        if isinstance(changed.get(under), list):
+            changed[under] = [item for item in changed[under] if shown(item)]
+        if "cacheScope" in changed:
+            # MCP 2026-07-28, caching: what one caller may see must not be served to another.
+            changed["cacheScope"] = "private"
+        return Frame({**reply.value, "result": changed}, kind=reply.kind)
+
+    async def _input(self, exchange: Exchange, methods: Sequence[str], method: str, reply: Frame) -> Frame | None:
+        """Judge what a server asks for in the middle of a request; return the answer when it may not be asked."""
+        policy, server = self._policy(), exchange.server
+        for asked in methods:
+            if asked not in REQUEST_METHODS and not policy.speaks_of(Kind.SERVER_REQUEST, server):
+                continue
+            verdict = policy.access(self._access(exchange, Kind.SERVER_REQUEST, asked))
+            await self._write(exchange, Kind.SERVER_REQUEST, asked, verdict, method)
+            if verdict.action is not Action.ALLOW:
+                if method == "tools/call":
+                    tool = str(exchange.params.get("name", "this tool"))
+                    told = asked if verdict.action is Action.DENY else None
+                    era = exchange.peer.era
+                    return Frame(answers.input_refused(reply.value["id"], verdict, exchange.prefix + tool, told, era))
+                return Frame(answers.refused(reply.value["id"], verdict, Kind.SERVER_REQUEST, asked))
+        return None
+
+    async def _without(self, exchange: Exchange, method: str, reply: Frame) -> Frame:
+        found = Withheld(lambda uri: self._policy().access(self._access(exchange, Kind.RESOURCE, uri)))
+        if not names_any(reply.value["result"], found):
+            return reply
+        result = withhold(decode(reply.raw, _READ_ALREADY)["result"], found)
+        await self._write_all(exchange, found.verdicts, method)
+        return Frame({**reply.value, "result": result}, kind=reply.kind)
+
+    def _access(self, exchange: Exchange, kind: Kind, name: str, arguments: Mapping[str, Any] | None = None) -> Access:
+        return Access(kind, exchange.server, name, exchange.caller, self._clock(), arguments or {})
+
+    async def _write(
+        self,
+        exchange: Exchange,
+        kind: Kind,
+        name: str,
+        verdict: Verdict,
+        method: str,
+        more: Mapping[str, Any] | None = None,
+    ) -> None:
+        detail = {"method": method, **(more or {})} if method != name else {}
+        await self._store.record(_entry(exchange.server, exchange.caller, kind, name, verdict, self._clock(), detail))
+
+    async def _write_all(self, exchange: Exchange, verdicts: Mapping[str, Verdict], method: str) -> None:
+        """One row about all of them: a result can hold any number."""
+        strictest = max(verdicts, key=lambda uri: verdicts[uri].action.strictness)
+        more = {"number": len(verdicts)}
+        await self._write(exchange, Kind.RESOURCE, strictest, verdicts[strictest], method, more)
+
+
+def _uses(params: Mapping[str, Any], method: str) -> list[_Use] | None:
+    """Return what a request is about; None when it does not say."""
+    if method == "prompts/get":
+        name, values = params.get("name"), params.get("arguments", {})
+        return [_Use(Kind.PROMPT, name, values)] if isinstance(name, str) and isinstance(values, dict) else None
+    if method != "completion/complete":
+        uri = params.get("uri")
+        return [_Use(Kind.RESOURCE, uri, {})] if isinstance(uri, str) else None
+    reference = params.get("ref")
+    if not isinstance(reference, dict):
+        return None
+    context = params.get("context")
+    arguments = context.get("arguments") if isinstance(context, dict) else None
+    given = arguments if isinstance(arguments, dict) else {}
+    # Whatever a server may take the reference for is judged, whichever type it names.
+    about = [(Kind.PROMPT, reference.get("name")), (Kind.RESOURCE, reference.get("uri"))]
+    found = [_Use(kind, name, given) for kind, name in about if isinstance(name, str)]
+    return found or None
+
+
+def _shown(use: _Use, prefix: str) -> str:
+    return prefix + use.name if use.kind is Kind.PROMPT else use.name
+
+
+def _method_of(wanted: object) -> str:
+    method = wanted.get("method") if isinstance(wanted, dict) else None
+    return method if isinstance(method, str) else ""
+
+
+def _entry(
+    server: str, caller: Caller, kind: Kind, name: str, verdict: Verdict, now: datetime, more: Mapping[str, Any]
+) -> NewEntry:
+    """A row that names the thing; a query may hold a secret, and no row does."""
+    named = name.partition("?")[0] + ("?" if "?" in name else "") if kind is Kind.RESOURCE else name
+    detail: dict[str, Any] = {"kind": kind.value, "name": named[:_LONGEST_NAME], **more}
+    if verdict.errors:
+        detail["errors"] = list(verdict.errors)
+    return NewEntry(
+        kind=EntryKind.VERDICT,
+        at=now,
+        server=server,
+        agent=caller.agent,
+        action=verdict.action.value,
+        because=verdict.because,
+        detail=detail,
+    )
+
+
+async def _ignore(_: Frame) -> None:
+    """A list of our own has no progress to show."""
