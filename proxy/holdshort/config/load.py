@@ -133,7 +133,7 @@ def wrap_config(
     problem = check_label(label)
     if problem is not None:
         raise BadLabel(problem)
-    server = ServerConfig(label, "stdio", command=command[0], args=tuple(command[1:]))
+    server = ServerConfig(label, "stdio", command=command[0], args=tuple(command[1:]), configured=False)
     if path is None:
         return Config(path=None, servers=(server,), policy=wrap_policy(strict))
     reading = Reading(environ or {})
@@ -237,7 +237,7 @@ def _servers(
     block = read_servers(reading, entry.value, folder, only=wrapped.label) if entry else ServerBlock([], [], [])
     own = next((server for server in block.servers if server.label == wrapped.label), None)
     if own is not None:
-        wrapped = replace(wrapped, timeout=own.timeout, trust_annotations=own.trust_annotations)
+        wrapped = replace(wrapped, timeout=own.timeout, trust_annotations=own.trust_annotations, configured=True)
     return ServerBlock([wrapped], block.layers, [])
 
 

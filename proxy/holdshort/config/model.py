@@ -128,6 +128,8 @@ class LimitsConfig:
     pending_total: int = 20_000
     decisions_per_minute: int = 60
     decisions_burst: int = 20
+    grant_lifetime: float = 90 * 24 * 3600
+    grant_uses: int = 1_000
     upstream_timeout: float = 300
     connect_timeout: float = 5
     restart_backoff: float = 1
@@ -161,6 +163,8 @@ class ServerConfig:
     headers: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     timeout: float | None = None
     trust_annotations: bool = True
+    configured: bool = True
+    """False for a command that is wrapped and that no file has an entry for: its label may be another command's too."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,7 @@ import re
 import secrets
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import anyio
@@ -18,8 +17,8 @@ from holdshort import __version__
 from holdshort.gate.exchange import Peer
 from holdshort.gate.listing import Listing, ListLimits
 from holdshort.gate.methods import MODERN_VERSIONS, Era
+from holdshort.gate.pins import Definition, ServerPins, Stamp
 from holdshort.gate.upstream import Link, UpstreamProtocol, UpstreamTimeout
-from holdshort.interruption import definition_digest
 from holdshort.policy import Caller, Policy, ToolFacts
 from holdshort.policy.facts import facts_of
 from holdshort.wire import MCP_META_PREFIX, Frame, Limits, MalformedMessage, decode, encode
@@ -39,31 +38,6 @@ _LIST_LIMITS: Final = Limits(max_bytes=sys.maxsize, max_depth=512, max_keys=sys.
 """The link has held it to its limits; here it is only taken apart."""
 
 _LONG_INTEGER = re.compile(rb"\d{19}")
-
-
-@dataclass(frozen=True)
-class Definition:
-    """One tool as its server defined it."""
-
-    raw: Mapping[str, Any]
-    facts: ToolFacts
-    server_identity: str = ""
-    """Digest of the server's own command or URL: the same words from another server are another tool."""
-
-    @property
-    def name(self) -> str:
-        """The tool's name at its server."""
-        return self.facts.name
-
-    @cached_property
-    def digest(self) -> str:
-        """What an approval is bound to: changes when anything the server says of the tool changes, or the server."""
-        return definition_digest({"definition": dict(self.raw), "server": self.server_identity})
-
-    @cached_property
-    def has_header_parameters(self) -> bool:
-        """Whether some argument is mirrored in a header (`x-mcp-header` in the input schema)."""
-        return b"x-mcp-header" in encode(self.raw.get("inputSchema"))
 
 
 def envelope(capabilities: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -87,8 +61,12 @@ class Catalog:
         fresh_seconds: float = FRESH_SECONDS,
         limits: ListLimits = ListLimits(),  # noqa: B008 (frozen)
         left_out: Callable[[str, Mapping[str, list[str]]], None] | None = None,
+        pins: ServerPins | None = None,
     ) -> None:
+        """`pins` is None where definitions are only looked at: then they count as pinned."""
         self.server = server
+        self.pins = pins
+        self._stamp: Stamp | None = None
         self._limits = limits
         self._left_out = left_out
         self._listing = Listing(limits)
@@ -105,7 +83,17 @@ class Catalog:
         """Return the tool if it is known and the list is current; ask `ensure` otherwise."""
         if not self._complete or anyio.current_time() - self._read_at > self._fresh_seconds:
             return None
+        if self.pins is not None and self.pins.stamp() != self._stamp and not self._judge_again(self.pins):
+            return None
         return self._definitions.get(name)
+
+    def _judge_again(self, pins: ServerPins) -> bool:
+        """Somebody accepted a definition, or policy changed: judge anew, and say whether the list may stay as it is."""
+        known = list(self._definitions.values())
+        self._stamp, self._last = pins.stamp(), None
+        self._definitions = {each.name: each for each in pins.judged(known)}
+        self._complete = not any(map(pins.needs_pinning, known))
+        return self._complete
 
     @property
     def definitions(self) -> Mapping[str, Definition]:
@@ -166,6 +154,9 @@ class Catalog:
                 break
             cursor = next_cursor
         self._tell(listing)
+        if self.pins is not None:
+            settled, self._stamp = await self.pins.settle(list(found.values()))
+            found = {each.name: each for each in settled}
         self._definitions = found
         self._last = None
         self._complete = True
@@ -174,8 +165,9 @@ class Catalog:
     def _define(self, tools: Iterable[dict[str, Any]]) -> Iterable[Definition]:
         for raw in tools:
             known = self._definitions.get(raw["name"])
-            same = known is not None and known.raw == raw
-            yield known if known is not None and same else Definition(raw, self.facts_of(raw), self._identity)
+            if known is None or known.raw != raw:
+                known = None if self.pins is None else self.pins.known(raw)
+            yield known or Definition(raw, self.facts_of(raw), self._identity)
 
     def _tell(self, listing: Listing) -> None:
         if listing.left_out and self._left_out is not None:
@@ -185,29 +177,35 @@ class Catalog:
         """Return what policy may know of a tool so defined; hints count only where this server is trusted."""
         return facts_of(self.server, raw, trusted=self._trust)
 
-    def filter_list(self, reply: Frame, policy: Policy, caller: Caller, *, first_page: bool, rename: str = "") -> Frame:
+    async def filter_list(
+        self, reply: Frame, policy: Policy, caller: Caller, *, first_page: bool, rename: str = ""
+    ) -> Frame:
         """Return a `tools/list` response without the tools that policy hides from this caller, or that are left out.
 
         Order, cursor and every unknown field stay; the page is remembered, so the call that follows needs no list of
-        our own. `rename` is put before every name (`server__`).
+        our own. `rename` is put before every name (`server__`). What is new or changed is in the store by then.
 
         Raises:
             UpstreamProtocol: it cannot be read in one way only.
+            StateError: the pins cannot be read.
         """
         if "result" not in reply.value:
             return reply
-        asked = _Asked(_without_id(reply), policy, caller, rename) if first_page and len(reply.value) == 3 else None
+        stamp = None if self.pins is None else self.pins.stamp()
+        whole = first_page and len(reply.value) == 3
+        asked = _Asked(_without_id(reply), policy, caller, rename, stamp) if whole else None
         if asked is not None and self._last is not None and self._last[0] == asked:
             self._complete, self._read_at = True, anyio.current_time()
             return _with_result(reply, self._last[1])
-        filtered = self._filter(reply, policy, caller, first_page=first_page, rename=rename)
+        filtered = await self._filter(reply, policy, caller, first_page=first_page, rename=rename)
         if asked is not None and self._complete:
             # The same list asked for again, which clients do often, costs a comparison of bytes.
             result = filtered.value["result"]
+            asked = replace(asked, pins=self._stamp)
             self._last = (asked, None if filtered is reply else (result, encode(result)))
         return filtered
 
-    def _filter(self, reply: Frame, policy: Policy, caller: Caller, *, first_page: bool, rename: str) -> Frame:
+    async def _filter(self, reply: Frame, policy: Policy, caller: Caller, *, first_page: bool, rename: str) -> Frame:
         result = self._read_result(reply)
         tools = result.get("tools")
         if first_page:
@@ -215,8 +213,11 @@ class Catalog:
         listing = self._listing
         definitions = list(self._define(listing.take(tools, len(reply.raw))))
         self._tell(listing)
+        stamp = None
+        if self.pins is not None:
+            definitions, stamp = await self.pins.settle(definitions)
         last_page = listing.full or not isinstance(result.get("nextCursor"), str)
-        self._remember(definitions, first_page=first_page, last_page=last_page)
+        self._remember(definitions, first_page=first_page, last_page=last_page, stamp=stamp)
         kept = [
             {**definition.raw, "name": rename + definition.name} if rename else definition.raw
             for definition in definitions
@@ -233,9 +234,12 @@ class Catalog:
             return reply
         return Frame({**reply.value, "result": changed}, encode({**reply.value, "result": changed}), reply.kind)
 
-    def _remember(self, definitions: list[Definition], *, first_page: bool, last_page: bool) -> None:
+    def _remember(
+        self, definitions: list[Definition], *, first_page: bool, last_page: bool, stamp: Stamp | None
+    ) -> None:
         self._last = None
         if first_page:
+            self._stamp = stamp
             self._complete = last_page
             self._definitions = {definition.name: definition for definition in definitions}
             self._read_at = anyio.current_time()
@@ -265,6 +269,7 @@ class _Asked:
     policy: Policy
     caller: Caller
     rename: str
+    pins: Stamp | None
 
 
 def _without_id(reply: Frame) -> bytes:

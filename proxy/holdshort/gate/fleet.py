@@ -18,6 +18,7 @@ from holdshort.gate.audience import declaring
 from holdshort.gate.conversation import Conversation
 from holdshort.gate.exchange import Emit, Reply
 from holdshort.gate.methods import CLIENT_REQUESTS, HANDSHAKE_VERSIONS, LIST_METHODS, MODERN_VERSIONS, Era
+from holdshort.gate.pins import PinBook
 from holdshort.gate.subscription import Subscription
 from holdshort.gate.templates import matches_template
 from holdshort.gate.upstream import Eras, Log
@@ -63,7 +64,7 @@ class FleetEndpoint:
             "capabilities": _merged(found.values()),
             "serverInfo": {"name": "holdshort", "version": __version__},
         }
-        instructions = _instructions(found)
+        instructions = await _instructions(conversation.gate.pins, found)
         if instructions:
             result["instructions"] = instructions
         if conversation.gate.audience.active:
@@ -114,7 +115,7 @@ class FleetEndpoint:
             "ttlMs": 0,
             "cacheScope": "private",
         }
-        instructions = _instructions(found)
+        instructions = await _instructions(conversation.gate.pins, found)
         if instructions:
             result["instructions"] = instructions
         if conversation.gate.audience.active:
@@ -306,6 +307,12 @@ def _merged(all_eras: Any) -> dict[str, Any]:
     return merged
 
 
-def _instructions(found: Mapping[str, Eras]) -> str:
-    texts = [(server, _offered(eras).get("instructions")) for server, eras in found.items()]
-    return "\n\n".join(f"{server}: {text}" for server, text in texts if isinstance(text, str) and text.strip())
+async def _instructions(pins: PinBook | None, found: Mapping[str, Eras]) -> str:
+    texts: list[str] = []
+    for server, eras in found.items():
+        text = _offered(eras).get("instructions")
+        if isinstance(text, str) and text.strip() and pins is not None:
+            text = await pins.of(server).admit_instructions(text)
+        if isinstance(text, str) and text.strip():
+            texts.append(f"{server}: {text}")
+    return "\n\n".join(texts)

@@ -27,8 +27,8 @@ from holdshort.gate.headers import parameter_headers
 from holdshort.gate.legs import without_review
 from holdshort.gate.meta import without_our_keys, without_our_keys_in
 from holdshort.gate.methods import CLIENT_REQUESTS, Era
-from holdshort.gate.pins import admitted
 from holdshort.gate.parking import OPEN_STATES, Parking, ParkingDesk
+from holdshort.gate.pins import admitted
 from holdshort.gate.tasks import TaskOwners, task_view
 from holdshort.gate.upstream import Link, Log, SessionGone, UpstreamError
 from holdshort.interruption import Interruption, InterruptionError, State, Withdraw

@@ -106,9 +106,10 @@ class Parking:
                 # What the leg stands for has ended while the client was away, and is told, not asked again.
                 record = await self._store.get(leg.interruption)
             if record is None:
-                record = await self._store.park(
-                    await self._new(exchange, definition, verdict, arguments, mark, policy_digest), holder=holder
-                )
+                record = await self._new(exchange, definition, verdict, arguments, mark, policy_digest)
+                if catalog.pins is not None and not definition.facts.pinned:
+                    record = replace(record, pinned=await catalog.pins.pinned_definition(definition))
+                record = await self._store.park(record, holder=holder)
         except (BrokenSeal, InterruptionNotFound) as error:
             return Reply(Frame(answers.invalid_params(exchange.id, str(error))))
         except QuotaExceeded as error:

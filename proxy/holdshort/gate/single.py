@@ -8,6 +8,7 @@ from holdshort.gate.conversation import Conversation
 from holdshort.gate.exchange import Emit, Reply
 from holdshort.gate.line import SessionLine
 from holdshort.gate.methods import Era
+from holdshort.gate.pins import admitted
 from holdshort.gate.subscription import Subscription
 from holdshort.wire import Frame
 
@@ -26,7 +27,7 @@ class SingleEndpoint:
         line = await conversation.line(self._server)
         if not isinstance(line, SessionLine):
             raise TypeError("a handshake needs a session")
-        return _declared(conversation, await line.initialize(frame))
+        return _declared(conversation, await admitted(line.catalog.pins, await line.initialize(frame)))
 
     async def request(self, conversation: Conversation, frame: Frame, emit: Emit) -> Reply:
         """Take the request to the server."""

@@ -21,6 +21,7 @@ from holdshort.gate.hold import HoldBudgets
 from holdshort.gate.listing import LeftOut, ListLimits
 from holdshort.gate.on_decision import OnDecision
 from holdshort.gate.parking import ParkingDesk
+from holdshort.gate.pins import PinBook, scope_of
 from holdshort.gate.seal import Sealer, load_seal_key
 from holdshort.gate.upstream import Eras, Link, Log, Upstream, UpstreamError, UpstreamLimits
 from holdshort.policy import Call, Caller, Policy, ToolFacts, explain
@@ -85,6 +86,7 @@ class Core:
             identity=identity,
             limits=ListLimits.of(self.config.limits),
             left_out=self.left_out,
+            pins=None if self.gate.pins is None else self.gate.pins.of(server),
         )
 
     def open_link(self, server: str, on_frame: Emit) -> AbstractAsyncContextManager[Link]:
@@ -167,6 +169,13 @@ def request_limits(config: Config) -> Limits:
     return Limits(limits.request_bytes, limits.json_depth, limits.json_keys, limits.string_bytes)
 
 
+def _pin_scopes(upstreams: Mapping[str, Upstream]) -> Mapping[str, tuple[str, str]]:
+    return {
+        label: (scope_of(label, upstream.identity, configured=upstream.config.configured), upstream.identity)
+        for label, upstream in upstreams.items()
+    }
+
+
 def _acts_for(config: Config) -> Callable[[str], str | None]:
     if not config.separation_of_duties:
         return lambda agent: None
@@ -227,6 +236,7 @@ async def open_core(
             acts_for=_acts_for(config),
             approver_groups=principals.approver_groups,
             dispatch_window=timedelta(seconds=limits.dispatch_deadline),
+            pins=PinBook(store, in_force.policy, utc_now, log, _pin_scopes(upstreams)),
         )
         timeouts = {server.label: server.timeout for server in config.servers if server.timeout is not None}
         gate = Gate(
