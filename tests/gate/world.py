@@ -423,9 +423,9 @@ class World:
         return await live.answer()
 
     async def log_kinds(self) -> list[str]:
-        """The kinds of the rows about calls, in order; the row about the policy that the process began with is none."""
+        """The kinds of the rows about calls, in order; those about policy and about pinned tools are none."""
         kinds = [str(entry.fields["kind"]) async for entry in self.core.store.entries()]
-        return [kind for kind in kinds if kind != "policy"]
+        return [kind for kind in kinds if kind not in ("policy", "pin")]
 
 
 CONFIG: Json = {
