@@ -8,7 +8,7 @@ import secrets
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import anyio
 
@@ -17,6 +17,7 @@ from holdshort.gate import answers
 from holdshort.gate.catalog import envelope
 from holdshort.gate.exchange import Exchange
 from holdshort.gate.methods import LIST_METHODS, Era
+from holdshort.gate.uses import QUIET, USES, uses_of
 from holdshort.gate.withheld import Withheld, names_any, withhold
 from holdshort.policy import REQUEST_METHODS, Access, Action, Caller, Kind, Policy, Verdict
 from holdshort.store import EntryKind, NewEntry, Store
@@ -34,22 +35,11 @@ _LISTED: Final = {
     "resources/templates/list": (Kind.RESOURCE, "uriTemplate"),
     "prompts/list": (Kind.PROMPT, "name"),
 }
-_USES: Final = frozenset(
-    {"resources/read", "resources/subscribe", "resources/unsubscribe", "prompts/get", "completion/complete"}
-)
-_QUIET: Final = frozenset({"resources/unsubscribe", "completion/complete"})
-"""Uses without a row of their own when they pass: one only ends something, the other comes with every key pressed."""
 _LISTING: Final = {Kind.RESOURCE: "resources/list", Kind.PROMPT: "prompts/list"}
 _LISTEN: Final = "subscriptions/listen"
 _TOLD_ANYWAY: Final = frozenset({-32601, -32020, -32021, -32022, -32042})
 """Errors that are not about one name: the method, the headers, the revision, what the client cannot do."""
 _URL_ELICITATION: Final = -32042
-
-
-class _Use(NamedTuple):
-    kind: Kind
-    name: str
-    arguments: Mapping[str, Any]
 
 
 class AccessGuard:
@@ -70,24 +60,24 @@ class AccessGuard:
         if method == _LISTEN:
             await self._narrow(exchange)
             return None
-        if method not in _USES:
+        if method not in USES:
             return None
-        uses = _uses(exchange.params, method)
+        uses = uses_of(exchange.params, method)
         if uses is None:
             return answers.invalid_params(exchange.id, f"`{method}` has to say what it is about")
         for use in uses:
             verdict = self._policy().access(self._access(exchange, use.kind, use.name, use.arguments))
             if verdict.action is Action.ALLOW:
-                if method not in _QUIET:
+                if method not in QUIET:
                     await self._write(exchange, use.kind, use.name, verdict, method)
                 continue
             if verdict.action is Action.DENY and method == "resources/unsubscribe":
                 continue
             await self._write(exchange, use.kind, use.name, verdict, method)
             if verdict.action is not Action.HIDE:
-                return answers.refused(exchange.id, verdict, use.kind, _shown(use, exchange.prefix))
+                return answers.refused(exchange.id, verdict, use.kind, use.shown(exchange.prefix))
             await self._look(exchange, use.kind)
-            return answers.unknown_name(exchange.id, use.kind, _shown(use, exchange.prefix), exchange.peer.era)
+            return answers.unknown_name(exchange.id, use.kind, use.shown(exchange.prefix), exchange.peer.era)
         return None
 
     async def answered(self, exchange: Exchange, method: str, reply: Frame) -> Frame:
@@ -139,9 +129,14 @@ class AccessGuard:
         method = frame.value["method"]
         if method == "notifications/resources/updated":
             return self._passes(Kind.RESOURCE, server, caller, (frame.value.get("params") or {}).get("uri"))
-        if method == "notifications/tasks" or method == "notifications/tasks/status":
-            wanted = (frame.value.get("params") or {}).get("inputRequests")
+        if method in {"notifications/tasks", "notifications/tasks/status"}:
+            params = frame.value.get("params") or {}
+            wanted = params.get("inputRequests")
             asked = wanted.values() if isinstance(wanted, dict) else ()
+            if self._policy().speaks_of(Kind.RESOURCE, server) and names_any(
+                params, Withheld(lambda uri: self._policy().access(self._of(Kind.RESOURCE, server, uri, caller)))
+            ):
+                return False  # `tasks/get` has the same without what is withheld
             return all(self._passes(Kind.SERVER_REQUEST, server, caller, _method_of(each)) for each in asked)
         return True
 
@@ -150,7 +145,7 @@ class AccessGuard:
             return True
         if not isinstance(name, str):
             return False
-        return self._policy().access(Access(kind, server, name, caller, self._clock())).action is Action.ALLOW
+        return self._policy().access(self._of(kind, server, name, caller)).action is Action.ALLOW
 
     async def _narrow(self, exchange: Exchange) -> None:
         """Take out of a subscription what may not be followed, as a server leaves out what it does not have."""
@@ -187,11 +182,11 @@ class AccessGuard:
 
     def _absent(self, exchange: Exchange, method: str, reply: Frame, code: int) -> Frame:
         """Return our words for what is not there in place of the server's, where something is hidden."""
-        if method not in _USES or code in _TOLD_ANYWAY:
+        if method not in USES or code in _TOLD_ANYWAY:
             return reply
-        for use in _uses(exchange.params, method) or ():
+        for use in uses_of(exchange.params, method) or ():
             if self._policy().speaks_of(use.kind, exchange.server, Action.HIDE):
-                shown = _shown(use, exchange.prefix)
+                shown = use.shown(exchange.prefix)
                 return Frame(answers.unknown_name(exchange.id, use.kind, shown, exchange.peer.era))
         return reply
 
@@ -246,6 +241,9 @@ class AccessGuard:
         await self._write_all(exchange, found.verdicts, method)
         return Frame({**reply.value, "result": result}, kind=reply.kind)
 
+    def _of(self, kind: Kind, server: str, name: str, caller: Caller) -> Access:
+        return Access(kind, server, name, caller, self._clock())
+
     def _access(self, exchange: Exchange, kind: Kind, name: str, arguments: Mapping[str, Any] | None = None) -> Access:
         return Access(kind, exchange.server, name, exchange.caller, self._clock(), arguments or {})
 
@@ -266,30 +264,6 @@ class AccessGuard:
         strictest = max(verdicts, key=lambda uri: verdicts[uri].action.strictness)
         more = {"number": len(verdicts)}
         await self._write(exchange, Kind.RESOURCE, strictest, verdicts[strictest], method, more)
-
-
-def _uses(params: Mapping[str, Any], method: str) -> list[_Use] | None:
-    """Return what a request is about; None when it does not say."""
-    if method == "prompts/get":
-        name, values = params.get("name"), params.get("arguments", {})
-        return [_Use(Kind.PROMPT, name, values)] if isinstance(name, str) and isinstance(values, dict) else None
-    if method != "completion/complete":
-        uri = params.get("uri")
-        return [_Use(Kind.RESOURCE, uri, {})] if isinstance(uri, str) else None
-    reference = params.get("ref")
-    if not isinstance(reference, dict):
-        return None
-    context = params.get("context")
-    arguments = context.get("arguments") if isinstance(context, dict) else None
-    given = arguments if isinstance(arguments, dict) else {}
-    # Whatever a server may take the reference for is judged, whichever type it names.
-    about = [(Kind.PROMPT, reference.get("name")), (Kind.RESOURCE, reference.get("uri"))]
-    found = [_Use(kind, name, given) for kind, name in about if isinstance(name, str)]
-    return found or None
-
-
-def _shown(use: _Use, prefix: str) -> str:
-    return prefix + use.name if use.kind is Kind.PROMPT else use.name
 
 
 def _method_of(wanted: object) -> str:

@@ -30,10 +30,13 @@ _BLANK: Final = "".join(map(chr, range(33)))
 _BREAKS: Final = re.compile(r"[\t\n\r]")
 _END: Final = re.compile(r"[?#\x00]")
 _PARAMETERS: Final = re.compile(r";[^/]*")
-_TRAILING: Final = re.compile(r"[. ]+(?=/|$)")
+_TRAILING: Final = re.compile(r"(?<![. ])[. ]++(?=/|$)")
 _STREAM: Final = re.compile(r"::\$\w+$")
 _ENCODED_WILD: Final = re.compile(r"%(?:25)*(?=2a|3f)", re.IGNORECASE)
-_MOST_CELLS: Final = 1_000_000
+_WILD: Final = re.compile(r"[*?]")
+_LONGEST: Final = 64 * 1024
+"""Characters of a URI that is read at all; a longer one is unclear."""
+_LONGEST_KEPT: Final = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +86,14 @@ class UriPattern(ToolPattern):
         return not uri.unclear and self.matches_tool(uri.raw) and all(map(self._matches_plain, uri.plain))
 
 
-@lru_cache(maxsize=1024)
 def readings(uri: str) -> Readings:
     """Return what `uri` may be read as. Any text has readings; none raises."""
+    if len(uri) > _LONGEST:
+        return Readings(uri, (uri,), (), (), unclear=True)
+    return _kept(uri) if len(uri) <= _LONGEST_KEPT else _read(uri)
+
+
+def _read(uri: str) -> Readings:
     text = _BREAKS.sub("", uri.strip(_BLANK))
     found = _SCHEME.fullmatch(text)
     scheme, rest = (found.group(1).lower(), found.group(2)) if found else ("", text)
@@ -115,23 +123,20 @@ def readings(uri: str) -> Readings:
     return Readings(uri, surely, every, folded, unclear or unclear_path or unclear_query)
 
 
+_kept = lru_cache(maxsize=4096)(_read)
+
+
 def may_meet(glob: str, other: str) -> bool:
-    """Say whether some text matches both globs; true as well where that would take too long to find out."""
-    if len(glob) * len(other) > _MOST_CELLS:
-        return True
-    # `row[j]`: the part of `glob` read so far can match what the first j characters of `other` can.
-    row = [True, *([False] * len(other))]
-    for j, char in enumerate(other):
-        row[j + 1] = row[j] and char == "*"
-    for char in glob:
-        after = [row[0] and char == "*"]
-        for j, theirs in enumerate(other):
-            if char == "*" or theirs == "*":
-                after.append(after[j] or row[j + 1])
-            else:
-                after.append(row[j] and (char == theirs or "?" in (char, theirs)))
-        row = after
-    return row[-1]
+    """Say whether some text may match both globs. False is certain; true is said of some that cannot, too."""
+    if "*" not in other and "?" not in other:
+        return matcher(glob)(other)
+    if "*" not in glob and "?" not in glob:
+        return matcher(other)(glob)
+    starts = [_WILD.split(each, maxsplit=1)[0] for each in (glob, other)]
+    ends = [_WILD.split(each)[-1] for each in (glob, other)]
+    return (starts[0].startswith(starts[1]) or starts[1].startswith(starts[0])) and (
+        ends[0].endswith(ends[1]) or ends[1].endswith(ends[0])
+    )
 
 
 def _cut(rest: str) -> tuple[str, str]:
