@@ -508,7 +508,8 @@ async def test_metrics_count_states_age_and_decisions(site: Site) -> None:
     [
         ("/v1/nothing", 404, "not_found"),
         ("/v1/interruptions/", 404, "not_found"),
-        ("/v1/grants", 404, "not_found"),
+        ("/v1/grant", 404, "not_found"),
+        ("/v1/grants/", 404, "not_found"),
         ("/v1/interruptions/x/../y", 404, "not_found"),
         ("/static/../pages.py", 404, "not_found"),
         ("/static/%2e%2e%2fpages.py", 404, "not_found"),

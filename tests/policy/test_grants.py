@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from holdshort.policy import (
     ANY_VALUE,
+    Access,
     Action,
     BadScope,
     Because,
@@ -144,7 +145,7 @@ def test_a_condition_that_fails_outside_of_exception_covers_nothing() -> None:
         pass
 
     class Panics(Says):
-        def __call__(self, call: Call) -> bool:
+        def __call__(self, call: Call | Access) -> bool:
             raise Panic
 
     assert not covered(Scope({"path": ("a",)}, Panics(True)), {"path": "a"})

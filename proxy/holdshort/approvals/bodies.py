@@ -2,7 +2,10 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel
+from pydantic import BaseModel, ConfigDict, Field, RootModel, model_validator
+from pydantic_core import PydanticCustomError
+
+from holdshort.policy import DEFAULT_MAX_USES
 
 __all__ = [
     "ApproveBody",
@@ -12,6 +15,8 @@ __all__ = [
     "ErrorOut",
     "ExplainBody",
     "ExplainOut",
+    "GrantList",
+    "GrantOut",
     "InterruptionList",
     "InterruptionOut",
     "LogList",
@@ -21,9 +26,12 @@ __all__ = [
     "OpenApiOut",
     "PolicyOut",
     "PreviewBody",
+    "ProposalList",
     "RejectBody",
+    "RememberBody",
     "ResolveBody",
     "RespondBody",
+    "RevokeBody",
     "ServerList",
     "SessionOut",
     "StatusOut",
@@ -38,12 +46,37 @@ class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
+class AnyValueBody(_Body):
+    """This argument, by name, may be anything."""
+
+    any: Literal[True]
+
+
+class OneOfBody(_Body):
+    """This argument is one of these values."""
+
+    values: Annotated[list[Any], Field(alias="in", min_length=1)]
+
+
+class RememberBody(_Body):
+    """Make a standing grant with the approval, for the same agent and tool, as the tool is defined now.
+
+    `arguments` is `exact` (these and no others), or names every argument with the values it may have.
+    """
+
+    lifetime: Annotated[str, Field(alias="for", max_length=40, examples=["7d"])] = "24h"
+    max_uses: Annotated[int, Field(ge=1)] = DEFAULT_MAX_USES
+    arguments: Literal["exact"] | dict[str, AnyValueBody | OneOfBody] = "exact"
+    when: Annotated[str | None, Field(description="A condition that narrows it further")] = None
+
+
 class ApproveBody(_Body):
     """Run exactly this."""
 
     decision: Literal["approve"]
     fingerprint: Fingerprint
     message: Message = None
+    remember: RememberBody | None = None
 
 
 class EditBody(_Body):
@@ -76,6 +109,13 @@ class DecisionBody(
     RootModel[Annotated[ApproveBody | EditBody | RejectBody | RespondBody, Field(discriminator="decision")]]
 ):
     """What an approver says."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _only_approvals_are_remembered(cls, said: Any) -> Any:
+        if isinstance(said, dict) and "remember" in said and said.get("decision") in ("edit", "reject", "respond"):
+            raise PydanticCustomError("remember", "only `approve` can be remembered; approve the call as it is, or not")
+        return said
 
 
 class WithdrawBody(_Body):
@@ -120,6 +160,10 @@ class PreviewBody(_Body):
 
     fingerprint: Fingerprint
     text: str
+
+
+class RevokeBody(_Body):
+    """A standing grant is to end now."""
 
 
 class _Out(BaseModel):
@@ -224,6 +268,68 @@ class InterruptionList(_Out):
 
     interruptions: list[InterruptionOut]
     next_cursor: str | None
+
+
+class ScopeOut(_Out):
+    """Which arguments a grant covers; a call with others, or without one of these, is not covered."""
+
+    arguments: dict[str, dict[str, Any]]
+    when: str | None
+
+
+class GrantOut(_Out):
+    """One standing grant."""
+
+    id: str
+    state: Literal["active", "expired", "used_up", "revoked"]
+    agent: str
+    server: str
+    tool: str
+    definition_digest: str
+    scope: ScopeOut | None = Field(description="Null once erased")
+    scope_digest: str
+    made_by: list[str]
+    made_at: Time
+    from_interruption: str
+    expires_at: Time
+    max_uses: int
+    uses: int
+    last_used_at: Time | None
+    revoked_at: Time | None
+    revoked_by: str | None
+
+
+class GrantList(_Out):
+    """A page of standing grants, newest first."""
+
+    grants: list[GrantOut]
+    next_cursor: str | None
+
+
+class PastCallOut(_Out):
+    """A call that was approved."""
+
+    id: str
+    arguments: dict[str, Any]
+    approved_by: list[str]
+    at: Time
+
+
+class ProposalOut(_Out):
+    """A grant that would have answered for calls that people approved one by one. Nothing is made of it by itself."""
+
+    agent: str
+    server: str
+    tool: str
+    definition_digest: str
+    scope: ScopeOut
+    covers: list[PastCallOut]
+
+
+class ProposalList(_Out):
+    """What could be granted, the most calls first."""
+
+    proposals: list[ProposalOut]
 
 
 class ErrorDetail(_Out):

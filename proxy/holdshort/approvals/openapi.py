@@ -53,6 +53,7 @@ def describe(endpoints: Sequence[Endpoint], version: str) -> dict[str, Any]:
         "servers": [{"url": "/"}],
         "tags": [
             {"name": "interruptions", "description": "Parked calls, and decisions about them."},
+            {"name": "grants", "description": "Standing grants: what is approved in advance."},
             {"name": "operations", "description": "What operators look at."},
             {"name": "page", "description": "The review page; a browser with a login uses it."},
         ],

@@ -44,6 +44,7 @@ from holdshort.policy.model import (
     Verdict,
 )
 from holdshort.policy.presets import wrap_policy
+from holdshort.policy.proposals import ENOUGH, PastCall, Proposal, propose
 from holdshort.policy.targets import KIND_OF_KEY, REQUEST_METHODS, parse_target
 
 __all__ = [
@@ -52,6 +53,7 @@ __all__ = [
     "DEFAULT_EXPIRY",
     "DEFAULT_LIFETIME",
     "DEFAULT_MAX_USES",
+    "ENOUGH",
     "GRANT_LAYER",
     "KIND_OF_KEY",
     "REQUEST_METHODS",
@@ -72,10 +74,12 @@ __all__ = [
     "Layer",
     "LayerOpinion",
     "NamePattern",
+    "PastCall",
     "PinMode",
     "Place",
     "Policy",
     "PolicyError",
+    "Proposal",
     "Rule",
     "Scope",
     "Terms",
@@ -94,6 +98,7 @@ __all__ = [
     "parse_name_pattern",
     "parse_target",
     "parse_tool_pattern",
+    "propose",
     "read_only_tools",
     "same_json",
     "scope_from_json",

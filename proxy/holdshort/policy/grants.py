@@ -271,7 +271,7 @@ def scope_from_json(value: Mapping[str, Json]) -> Scope:
             case {"any": True, **rest} if not rest:
                 pins[name] = ANY_VALUE
             case {"in": list(values), **rest} if not rest:
-                pins[name] = tuple(cast("list[Json]", values))
+                pins[name] = tuple(values)
             case _:
                 raise BadScope(f"`{name[:80]}`: expected {{in: [values]}} or {{any: true}}", _pointer(name))
     return Scope(pins, _condition(value.get("when")))
