@@ -1,5 +1,13 @@
 """What to do with a call: a pure function of the call and the rules. `decide.py` has the whole precedence on top."""
 
+from holdshort.policy.cel import (
+    BadCondition,
+    CelCondition,
+    ConditionFailed,
+    ConditionProblem,
+    check_condition,
+    compile_condition,
+)
 from holdshort.policy.conditions import read_only_tools
 from holdshort.policy.decide import Policy, compile_policy, decide
 from holdshort.policy.explain import Explanation, LayerOpinion, explain
@@ -60,12 +68,16 @@ __all__ = [
     "Access",
     "Action",
     "ApproverGroups",
+    "BadCondition",
     "BadPattern",
     "BadScope",
     "Because",
     "Call",
     "Caller",
+    "CelCondition",
     "Condition",
+    "ConditionFailed",
+    "ConditionProblem",
     "Execute",
     "Explanation",
     "Grant",
@@ -88,6 +100,8 @@ __all__ = [
     "Verdict",
     "Wish",
     "answers",
+    "check_condition",
+    "compile_condition",
     "compile_policy",
     "covers",
     "decide",

@@ -91,7 +91,7 @@ def parse_domain(domain: str) -> str:
     Raises:
         ConditionFailed: it is no name of a domain.
     """
-    if domain.startswith("*.") or domain.startswith("."):
+    if domain.startswith(("*.", ".")):
         raise ConditionFailed("a domain covers its subdomains; leave out what stands before its first letter")
     name = _name_of(domain)
     if name is None:

@@ -48,7 +48,8 @@ _LEVELS: Final = (
     frozenset({"*", "/", "%"}),
 )
 _RESERVED: Final = frozenset(
-    ["as", "break", "const", "continue", "else", "for", "function", "if", "import", "let", "loop", "package", "namespace", "return", "var", "void", "while"]
+    {"as", "break", "const", "continue", "else", "for", "function", "if", "import", "let", "loop", "package"}
+    | {"namespace", "return", "var", "void", "while"}
 )
 _INSTEAD: Final = {"and": "&&", "or": "||", "not": "!", "if": "? :", "else": "? :"}
 
@@ -60,7 +61,7 @@ def parse(text: str) -> Node:
         BadCondition: it is no CEL expression, uses what is not supported, or is too big.
     """
     tree = _Parser(tokenize(text)).whole()
-    _bound(tree)
+    _measure(tree)
     return tree
 
 
@@ -75,7 +76,7 @@ class _Parser:
         if self._next.kind == "end":
             raise BadCondition("the condition is empty", 0)
         node = self._expression()
-        if self._next.kind != "end":
+        if self._at < len(self._tokens) - 1:
             raise self._unexpected("an operator, or the end")
         return node
 
@@ -312,7 +313,7 @@ class _Parser:
         return MapOf(tuple(entries), opened.offset)
 
 
-def _bound(tree: Node) -> None:
+def _measure(tree: Node) -> None:
     """Refuse a tree that is too deep or too big; a loop, because a tree that is too deep cannot be walked."""
     waiting = [(tree, 1)]
     count = 0

@@ -1,8 +1,8 @@
 """Paths as text: one spelling for each, and whether one lies under a folder. No file is looked at.
 
 A server, a shell or a file system may read an odd path otherwise than we do, and then the rule speaks about another
-file than the call. So whatever is known to be read in two ways is refused, and the condition fails: an error never helps
-a call. Links are not followed, which nobody can do from here.
+file than the call. So whatever is known to be read in two ways is refused, and the condition fails: an error never
+helps a call. Links are not followed, which nobody can do from here.
 """
 
 import re

@@ -118,8 +118,10 @@ def type_of(value: object) -> str:
 
 
 def named(types: frozenset[str] | str) -> str:
-    """Return types in words: "a string", "an int or a double"."""
+    """Return types in words: "a string", "a list or null"."""
     words = sorted([types] if isinstance(types, str) else types)
+    if {"double", "int"} <= set(words):
+        words = [word for word in words if word not in NUMBERS] + ["number"]
     said = ["null" if word == "null_type" else f"{'an' if word[0] in 'aiu' else 'a'} {word}" for word in words]
     return said[0] if len(said) == 1 else f"{', '.join(said[:-1])} or {said[-1]}"
 
@@ -192,10 +194,8 @@ def compared(operator: str, left: Any, right: Any) -> bool:
         ConditionFailed: the two have no order.
     """
     kind, other = type(left), type(right)
-    ordered = (
-        (kind in _NUMBER_CLASSES
-        and other in _NUMBER_CLASSES)
-        or (kind is other and kind in {str, bytes, bool, datetime, timedelta})
+    ordered = (kind in _NUMBER_CLASSES and other in _NUMBER_CLASSES) or (
+        kind is other and kind in {str, bytes, bool, datetime, timedelta}
     )
     if not ordered:
         raise ConditionFailed(f"`{operator}` compares numbers or texts, not {_two(left, right)}")
