@@ -5,6 +5,7 @@
 
 from holdshort.policy.cel.check import ConditionProblem
 from holdshort.policy.cel.condition import CelCondition, check_condition, compile_condition
+from holdshort.policy.cel.evaluate import evaluate
 from holdshort.policy.cel.parse import parse
 from holdshort.policy.cel.tokens import BadCondition
 from holdshort.policy.cel.values import ConditionFailed, TooCostly
@@ -17,5 +18,6 @@ __all__ = [
     "TooCostly",
     "check_condition",
     "compile_condition",
+    "evaluate",
     "parse",
 ]

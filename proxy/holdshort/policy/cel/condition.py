@@ -4,12 +4,11 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from holdshort.policy.cel.check import ConditionProblem, check_tree
-from holdshort.policy.cel.evaluate import Frame, Readers, build
+from holdshort.policy.cel.evaluate import Frame, build
 from holdshort.policy.cel.parse import parse
 from holdshort.policy.cel.syntax import Identifier, Node, walk
 from holdshort.policy.cel.tokens import BadCondition
 from holdshort.policy.cel.values import ConditionFailed, named, type_of
-from holdshort.policy.cel.variables import VARIABLES, Variable
 from holdshort.policy.model import Access, Call, Kind
 
 __all__ = ["CelCondition", "check_condition", "compile_condition"]
@@ -31,7 +30,7 @@ class CelCondition:
         self.reads_arguments: Final = "args" in names
         self.reads_time: Final = "now" in names
         self.static: Final = not (self.reads_arguments or self.reads_time)
-        self._run: Final = build(tree, _READERS[kind])
+        self._run: Final = build(tree, kind)
 
     def __call__(self, call: Call | Access) -> bool:
         """Say whether the condition holds for `call`.
@@ -72,15 +71,3 @@ def compile_condition(text: str, kind: Kind = Kind.TOOL) -> CelCondition:
 def check_condition(condition: CelCondition, input_schema: Mapping[str, Any]) -> list[ConditionProblem]:
     """Return what is certainly wrong with `condition` for a tool whose input schema this is."""
     return check_tree(condition.tree, condition.kind, input_schema)
-
-
-def _readers(variables: Mapping[str, Variable]) -> Readers:
-    return {
-        name: variable.read
-        if variable.read is not None
-        else {field: read for field, (_, read) in variable.fields.items()}
-        for name, variable in variables.items()
-    }
-
-
-_READERS: Final = {kind: _readers(variables) for kind, variables in VARIABLES.items()}

@@ -52,8 +52,11 @@ from holdshort.policy.cel.values import (
     subtracted,
     type_of,
 )
+from holdshort.policy.cel.variables import VARIABLES, Variable
+from holdshort.policy.model import Access, Kind
+from holdshort.policy.model import Call as PolicyCall
 
-__all__ = ["MAX_STEPS", "Frame", "Reader", "Readers", "build"]
+__all__ = ["MAX_STEPS", "Frame", "Reader", "build", "evaluate"]
 
 MAX_STEPS: Final = 100_000
 """Steps of one evaluation: about 20 ms at most, measured."""
@@ -78,9 +81,33 @@ Readers = Mapping[str, Reader | Mapping[str, Reader]]
 """The variables: read as a whole, or by field."""
 
 
-def build(tree: Node, readers: Readers) -> Run:
-    """Return `tree` as a function; `readers` are the variables there are. The tree has passed the checker."""
-    return _Builder(readers).run(tree)
+def build(tree: Node, kind: Kind) -> Run:
+    """Return `tree` as a function, in a rule of this `kind`. The tree has passed the checker."""
+    return _Builder(_READERS[kind]).run(tree)
+
+
+def evaluate(node: Node, subject: PolicyCall | Access) -> Any:
+    """Return the value of a part of a condition for `subject`; slowly, for explaining one verdict.
+
+    Raises:
+        ConditionFailed: it cannot be evaluated for this call.
+        TooCostly: it takes too many steps.
+        LookupError: it speaks of what a macro around it binds.
+    """
+    kind = subject.kind if isinstance(subject, Access) else Kind.TOOL
+    return build(node, kind)(Frame(subject))
+
+
+def _readers(variables: Mapping[str, Variable]) -> Readers:
+    return {
+        name: variable.read
+        if variable.read is not None
+        else {field: read for field, (_, read) in variable.fields.items()}
+        for name, variable in variables.items()
+    }
+
+
+_READERS: Final = {kind: _readers(variables) for kind, variables in VARIABLES.items()}
 
 
 class _Builder:
