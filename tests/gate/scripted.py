@@ -286,7 +286,8 @@ class Scripted:
                     **more,
                 }
             case "server/discover":
-                return {"supportedVersions": ["2026-07-28"], "capabilities": self.capabilities}
+                more = {"instructions": self.instructions} if self.instructions else {}
+                return {"supportedVersions": ["2026-07-28"], "capabilities": self.capabilities, **more}
             case "ping":
                 return {}
             case "tools/list":

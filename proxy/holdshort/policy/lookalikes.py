@@ -42,8 +42,8 @@ _SYMBOLS: Final = frozenset({"So", "Sk", "Sm"})
 _LOOKALIKE_SCRIPTS: Final = frozenset({"LATIN", "CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE", "COPTIC", "LISU"})
 _WORDS: Final = {
     "hidden": "that cannot be seen",
-    "direction": "that change the direction of text",
-    "control": "that control a terminal",
+    "direction": "changing the direction of text",
+    "control": "controlling a terminal",
     "mixed": "of another alphabet inside a word",
 }
 _NAMED: Final = 4

@@ -6,6 +6,7 @@ from holdshort.cli.policy.cases import run_tests
 from holdshort.cli.policy.check import check
 from holdshort.cli.policy.explain import explain
 from holdshort.cli.policy.packs import packs
+from holdshort.cli.policy.pin import app as pin_app
 
 __all__ = ["app"]
 
@@ -17,3 +18,4 @@ app.command()(check)
 app.command()(explain)
 app.command()(packs)
 app.command("test")(run_tests)
+app.add_typer(pin_app, name="pin")
