@@ -4,8 +4,20 @@ from datetime import timedelta
 
 import pytest
 
-from holdshort.interruption import IllegalEvent, Reject, State, Step, Withdraw, advance, timestamp
-from interruption.samples import NOW, event_for, parked, reached
+from holdshort.interruption import (
+    Approve,
+    Expire,
+    IllegalEvent,
+    Purge,
+    Reject,
+    State,
+    Step,
+    Withdraw,
+    advance,
+    timestamp,
+)
+from holdshort.policy import Wish, exactly
+from interruption.samples import EXPIRY, NOW, event_for, parked, reached
 
 
 def test_the_wire_record_of_a_parked_call() -> None:
@@ -41,7 +53,6 @@ def test_the_wire_record_of_a_parked_call() -> None:
         "answer": None,
         "reason": None,
         "review_url": None,
-        "grant": None,
     }
 
 
@@ -61,7 +72,6 @@ def test_an_edit_shows_both_versions_and_who_changed_what() -> None:
             "at": "2026-11-20T10:01:00.000000Z",
             "message": None,
             "arguments": {"to": "ana", "amount": 5},
-            "remember": None,
         }
     ]
 
@@ -92,3 +102,24 @@ def test_events_that_make_no_sense_do_not_construct() -> None:
         Reject(at=NOW.replace(tzinfo=None), by="ana", fingerprint="f")
     with pytest.raises(IllegalEvent):
         Withdraw(at=NOW, by="")
+
+
+def test_what_is_said_of_grants_is_for_approvers_only() -> None:
+    call = parked()
+    wish = Wish(exactly(call.arguments)).to_json()
+    approved = advance(call, Approve(at=NOW, by="ana", fingerprint=call.fingerprint, remember=wish))
+
+    assert approved.grant == "g-1"
+    assert approved.for_approvers()["grant"] == "g-1"
+    assert approved.for_approvers()["decisions"][0]["remember"] == wish
+    assert "grant" not in approved.public()
+    assert "remember" not in approved.public()["decisions"][0]
+
+
+def test_purging_erases_what_was_asked_to_be_remembered() -> None:
+    call = parked()
+    wish = Wish(exactly(call.arguments)).to_json()
+    approved = advance(call, Approve(at=NOW, by="ana", fingerprint=call.fingerprint, remember=wish))
+    ended = advance(approved, Expire(at=NOW + EXPIRY))
+
+    assert advance(ended, Purge(at=NOW + EXPIRY)).decisions[0].remember is None

@@ -38,6 +38,7 @@ __all__ = [
     "ValueFault",
     "integer",
     "require_edit_is_fine",
+    "shown_to",
     "visible",
     "words",
 ]
@@ -70,6 +71,11 @@ async def visible(visit: Visit, interruption_id: str) -> Interruption:
     if visit.principal.is_agent and record.requested_by.agent != visit.principal.name:
         raise Refused("not_found", "there is no such interruption")
     return record
+
+
+def shown_to(visit: Visit, record: Interruption) -> dict[str, Any]:
+    """Return the record as this caller may see it."""
+    return record.public() if visit.principal.is_agent else record.for_approvers()
 
 
 async def require_edit_is_fine(visit: Visit, record: Interruption, seen: str, arguments: Mapping[str, Any]) -> None:
@@ -132,13 +138,13 @@ class InterruptionsApi:
             cursor=asked.get("cursor"),
         )
         page = await visit.deps.store.list(query)
-        records = [record.public() for record in page.items]
+        records = [shown_to(visit, record) for record in page.items]
         return ExactJSONResponse({"interruptions": records, "next_cursor": page.next_cursor})
 
     async def show(self, visit: Visit) -> ExactJSONResponse:
         """Answer one."""
         record = await visible(visit, visit.request.path_params["id"])
-        return ExactJSONResponse(record.public())
+        return ExactJSONResponse(shown_to(visit, record))
 
     async def decide(self, visit: Visit) -> ExactJSONResponse:
         """Record one approver's decision and answer the interruption as it stands after it."""
@@ -179,7 +185,7 @@ class InterruptionsApi:
             )
         decided = await visit.deps.store.apply(record.id, event)
         self._tally.decided(body.decision)
-        return ExactJSONResponse(decided.public())
+        return ExactJSONResponse(decided.for_approvers())
 
     async def withdraw(self, visit: Visit) -> ExactJSONResponse:
         """Take back an agent's own call."""

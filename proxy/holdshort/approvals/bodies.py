@@ -198,7 +198,9 @@ class DecisionOut(_Out):
     at: Time
     message: str | None
     arguments: dict[str, Any] | None
-    remember: dict[str, Any] | None = Field(description="The standing grant asked for together with an approval")
+    remember: dict[str, Any] | None = Field(
+        None, description="The standing grant asked for with an approval, if any; only approvers are told"
+    )
 
 
 class OutcomeOut(_Out):
@@ -260,7 +262,7 @@ class InterruptionOut(_Out):
     answer: Any
     reason: str | None
     review_url: str | None
-    grant: str | None = Field(description="The standing grant that its approval made")
+    grant: str | None = Field(None, description="The standing grant that its approval made, if any; for approvers")
 
 
 class InterruptionList(_Out):

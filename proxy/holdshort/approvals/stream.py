@@ -15,7 +15,7 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.responses import Response
 
 from holdshort.approvals.access import Visit, identify
-from holdshort.approvals.api import integer
+from holdshort.approvals.api import integer, shown_to
 from holdshort.approvals.problems import Refused
 from holdshort.errors import HoldshortError
 from holdshort.wire import encode
@@ -98,7 +98,7 @@ class EventStreams:
                 record = change.interruption
                 if principal.is_agent and record.requested_by.agent != principal.name:
                     continue
-                data = encode(record.public()).decode()
+                data = encode(shown_to(visit, record)).decode()
                 await sender.send(ServerSentEvent(event="interruption", id=str(change.sequence), data=data))
 
     async def _watch_login(self, visit: Visit, scope: anyio.CancelScope) -> None:

@@ -270,8 +270,16 @@ class Interruption:
             "answer": self.answer,
             "reason": self.reason,
             "review_url": self.review_url,
-            "grant": self.grant,
         }
+
+    def for_approvers(self) -> dict[str, Json]:
+        """Return the wire record with what there is to say about standing grants, which is no agent's business."""
+        shown = self.public()
+        shown["decisions"] = [
+            said if record.remember is None else {**said, "remember": record.remember}
+            for said, record in zip(shown["decisions"], self.decisions, strict=True)
+        ]
+        return shown if self.grant is None else {**shown, "grant": self.grant}
 
 
 def timestamp(at: datetime) -> str:
@@ -287,7 +295,6 @@ def _public_decision(record: DecisionRecord) -> Mapping[str, Json]:
         "at": timestamp(record.at),
         "message": record.message,
         "arguments": record.arguments,
-        "remember": record.remember,
     }
 
 

@@ -87,7 +87,8 @@ def use(connection: apsw.Connection, grant: Grant, entry: NewEntry, now: datetim
     sequence = append(connection, entry)
     connection.execute("UPDATE standing_grant SET changed = ? WHERE id = ?", (sequence, grant.id))
     fault("grant.in_tx")
-    return Written(Use.TAKEN)
+    # Like the intent of a claimed call: what comes next is sending it.
+    return Written(Use.TAKEN, after=("intent.after_commit",))
 
 
 def revoke(connection: apsw.Connection, grant_id: str, by: str, now: datetime) -> Written[Grant]:
