@@ -1,0 +1,94 @@
+"""What lint has to say: a code to look up, words, and the places of both rules where two are involved."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Final
+
+from holdshort.policy.model import Place, Rule, ToolFacts
+
+__all__ = ["CODES", "Approver", "Finding", "RuleAt", "Severity", "Surroundings", "at"]
+
+
+class Severity(StrEnum):
+    """Whether something is surely not as it was meant, or only worth knowing."""
+
+    PROBLEM = "problem"
+    NOTE = "note"
+
+
+CODES: Final[Mapping[str, tuple[Severity, str]]] = {
+    "dead": (Severity.PROBLEM, "the rule can match nothing: no such server, tool or agent"),
+    "dead-glob": (Severity.NOTE, "one of the rule's globs can match nothing"),
+    "shadowed": (Severity.PROBLEM, "earlier rules of the same layer speak first wherever this one matches"),
+    "overruled": (Severity.PROBLEM, "wherever the rule speaks, another layer always says something stricter"),
+    "overlap": (Severity.NOTE, "two rules of one layer say different things about some of the same calls"),
+    "always-true": (Severity.PROBLEM, "the condition is true for every call"),
+    "always-false": (Severity.PROBLEM, "the condition is false for every call, so the rule never speaks"),
+    "ill-typed": (Severity.PROBLEM, "the condition fits the input schema of no tool that the rule names"),
+    "ill-typed-some": (Severity.NOTE, "the condition does not fit the input schema of some tool that the rule names"),
+    "default-unused": (Severity.NOTE, "the file's `default` can never count"),
+    "nobody-can-decide": (Severity.PROBLEM, "two layers ask, and too few people may decide under both"),
+    "only-reject": (Severity.PROBLEM, "an approver can only reject; `deny` says that without asking"),
+    "grants-quorum": (Severity.NOTE, "one person's standing grant stands in for several approvals"),
+    "grants-usual": (Severity.NOTE, "`grants` says what holds without it"),
+    "not-compared": (Severity.NOTE, "there are too many globs to compare"),
+}
+"""Every code, how serious it is, and what it means."""
+
+
+@dataclass(frozen=True, slots=True)
+class RuleAt:
+    """A rule, and where it stands."""
+
+    layer: str
+    rule: str
+    place: Place | None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that lint found. `others` are the rules that make it so."""
+
+    code: str
+    words: str
+    layer: str
+    rule: str | None = None
+    place: Place | None = None
+    others: tuple[RuleAt, ...] = ()
+    offset: int | None = None
+    """Where in the rule's condition, counted in characters from 0."""
+
+    @property
+    def severity(self) -> Severity:
+        """How serious it is."""
+        return CODES[self.code][0]
+
+
+@dataclass(frozen=True, slots=True)
+class Approver:
+    """One who may decide."""
+
+    name: str
+    groups: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What is known of the world that a policy is for. What is None is not known, and nothing is concluded from it.
+
+    `tools` has an entry for each server whose tools are known: by name, the facts and the input schema.
+    """
+
+    servers: frozenset[str] | None = None
+    agents: Mapping[str, frozenset[str]] | None = None
+    """Agents by name, with their groups."""
+    approvers: tuple[Approver, ...] | None = None
+    tools: Mapping[str, Mapping[str, tuple[ToolFacts, Mapping[str, Any] | None]]] = field(
+        default_factory=dict[str, Mapping[str, tuple[ToolFacts, Mapping[str, Any] | None]]]
+    )
+
+
+def at(layer: str, rule: Rule) -> RuleAt:
+    """Return the rule with its layer and place."""
+    return RuleAt(layer, rule.id, rule.place)
