@@ -148,7 +148,7 @@ async def test_a_list_without_any_rule_about_its_kind_is_the_servers_bytes(tmp_p
 
 # -- uses
 
-USES = [
+USES: list[tuple[str, Json]] = [
     ("resources/read", {"uri": "note://{}/a"}),
     ("completion/complete", {"ref": {"type": "ref/resource", "uri": "note://{}/{id}"}, "argument": {}}),
 ]
@@ -166,7 +166,8 @@ def filled(params: Json, word: str) -> Json:
 
 
 def uses(era: str) -> list[tuple[str, Json]]:
-    return USES + ([("resources/subscribe", {"uri": "note://{}/a"})] if era == LEGACY else [])
+    subscribing: tuple[str, Json] = ("resources/subscribe", {"uri": "note://{}/a"})
+    return [*USES, *([subscribing] if era == LEGACY else [])]
 
 
 @ERAS
