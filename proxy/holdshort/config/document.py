@@ -40,7 +40,10 @@ _LONE: Final = re.compile("[\ud800-\udfff]")
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """One value of a document. `raw` is a scalar's text, before interpolation; it may be a secret, so no `repr`."""
+    """One value of a document. `raw` is a scalar's text, before interpolation; it may be a secret, so no `repr`.
+
+    `inner` is how many columns after `place` that text starts, where it stands on one line just as it is.
+    """
 
     kind: Kind
     place: Place
@@ -48,6 +51,7 @@ class Value:
     quoted: bool = False
     items: tuple["Value", ...] = field(default=(), repr=False)
     entries: tuple["Entry", ...] = field(default=(), repr=False)
+    inner: int | None = None
 
     def get(self, key: str) -> "Value | None":
         """Return the value under `key`, if this is a map that has it."""
@@ -161,12 +165,13 @@ class _Builder:
 
     def _scalar(self, node: Any, place: Place) -> Value:
         text = self._text(str(node.value), place)
+        inner = _inner(node, text)
         if node.style is not None:
-            return Value("string", place, text, quoted=True)
+            return Value("string", place, text, quoted=True, inner=inner)
         kind = _plain_kind(text)
         if kind != "string" and str(node.tag) == _STRING_TAG and not _differs_by_version(text):
-            return Value("string", place, text, quoted=True)
-        return Value(kind, place, text)
+            return Value("string", place, text, quoted=True, inner=inner)
+        return Value(kind, place, text, inner=inner)
 
     def _text(self, text: str, place: Place) -> str:
         # JSON writes a character beyond U+FFFF as two escapes, which YAML reads one by one.
@@ -178,6 +183,14 @@ class _Builder:
 
     def _place(self, node: Node) -> Place:
         return Place(self._file, int(node.start_mark.line) + 1, int(node.start_mark.column) + 1)
+
+
+def _inner(node: Any, text: str) -> int | None:
+    """Return how far into the node its text starts, or None when escapes or line breaks stand between the two."""
+    if node.style not in {None, "'", '"'} or node.start_mark.line != node.end_mark.line:
+        return None
+    quote = 0 if node.style is None else 1
+    return quote if int(node.end_mark.column - node.start_mark.column) == len(text) + 2 * quote else None
 
 
 def _plain_kind(text: str) -> Kind:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, cast
 
+from holdshort.config.conditions import read_condition
 from holdshort.config.document import Entry, Value
 from holdshort.config.reading import Reading, is_filled
 from holdshort.policy import (
@@ -24,7 +25,7 @@ from holdshort.policy import (
 )
 from holdshort.policy.words import listed
 
-__all__ = ["LATER_RULE_KEYS", "RULE_KEYS", "Mentions", "PackMention", "RulesReader", "refuse_later"]
+__all__ = ["RULE_KEYS", "Mentions", "PackMention", "RulesReader", "refuse_later"]
 
 RULE_KEYS: Final = (
     "id",
@@ -33,6 +34,7 @@ RULE_KEYS: Final = (
     "prompts",
     "server_requests",
     "agents",
+    "when",
     "action",
     "approvers",
     "required_approvals",
@@ -41,9 +43,6 @@ RULE_KEYS: Final = (
     "execute",
     "grants",
 )
-LATER_RULE_KEYS: Final = ("when",)
-"""Keys that have a meaning in the policy language but not yet in this version: refused, because a rule without its
-condition is another rule."""
 
 _TERM_KEYS: Final = ("approvers", "required_approvals", "expires_after", "decisions", "execute", "grants")
 _SDK_WORDS: Final = {"always": "ask", "never": "allow", "hidden": "hide"}
@@ -101,8 +100,7 @@ class RulesReader:
         """Read one item of the list; what is wrong with it is reported, and it makes no rule then."""
         reading = self._reading
         rule_id = self._id(value)
-        refuse_later(reading, value, LATER_RULE_KEYS, rule_id)
-        found = reading.section(value, "rule", RULE_KEYS, rule=rule_id, ignored=LATER_RULE_KEYS)
+        found = reading.section(value, "rule", RULE_KEYS, rule=rule_id)
         if found is None:
             return
         kind, key = self._kind(found, rule_id)
@@ -110,6 +108,7 @@ class RulesReader:
         tools = self._tool_patterns(found, rule_id)
         targets = self._targets(found, kind, key, rule_id)
         agents = self._agent_patterns(found, rule_id)
+        when = read_condition(reading, found["when"].value, kind, rule_id) if "when" in found else None
         approvers = self._approver_names(found, rule_id)
         required = expires = decisions = execute = grants = None
         if "required_approvals" in found:
@@ -134,6 +133,7 @@ class RulesReader:
                 action,
                 tools=tools,
                 agents=agents,
+                when=when,
                 approvers=approvers,
                 required_approvals=required,
                 expires_after=expires,

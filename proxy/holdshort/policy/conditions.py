@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import cast
 
+from holdshort.errors import HoldshortError
 from holdshort.policy.model import Access, Action, Call, Condition, Rule
 
 __all__ = ["ReadOnlyTools", "read_only_tools", "speaks"]
@@ -39,6 +40,8 @@ def speaks(rule: Rule, call: Call | Access) -> tuple[bool, str | None]:
         answer = cast("object", rule.when(call))
     except (KeyboardInterrupt, SystemExit):
         raise
+    except HoldshortError as error:
+        problem = str(error)
     except BaseException as error:  # noqa: BLE001 - see the docstring
         problem = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     else:
