@@ -22,6 +22,8 @@ from holdshort.gate.methods import HANDSHAKE_VERSIONS, MODERN_VERSIONS, TASKS_EX
 from holdshort.gate.seal import LEG_LIFETIME
 from holdshort.gate.session import MAX_QUESTIONS
 from holdshort.gate.tasks import POLL_MILLISECONDS
+from holdshort.gate.uses import USES
+from holdshort.policy import REQUEST_METHODS
 from interruption.samples import parked
 from kit.clients import CLIENTS
 
@@ -36,7 +38,7 @@ def table(first_cell: str) -> list[list[str]]:
     width = len(cells[start])
     rows: list[list[str]] = []
     for row in cells[start + 1 :]:
-        if len(row) != width or row[0] in ("path", "era", "client", "key", "code"):
+        if len(row) != width or row[0] in ("path", "era", "message", "client", "key", "code"):
             break
         rows.append(row)
     return rows
@@ -90,6 +92,8 @@ def test_the_error_codes_are_those_of_the_code() -> None:
         answers.INVALID_PARAMS,
         answers.INTERNAL_ERROR,
         answers.UPSTREAM_ERROR,
+        answers.POLICY_REFUSED,
+        answers.RESOURCE_NOT_FOUND,
         *codes_in("front/http.py", "front/body.py"),
     }
 
@@ -97,6 +101,18 @@ def test_the_error_codes_are_those_of_the_code() -> None:
     for code, status in rows.items():
         if code != -31_001:
             assert status == HTTP_STATUS.get(code, 200), code
+
+
+def test_every_use_that_is_judged_and_every_request_of_a_server_is_told() -> None:
+    told = {name for row in table("message") for name in re.findall(r"`([a-z]+/[A-Za-z/_]+)`", row[0])}
+
+    assert told == USES | set(REQUEST_METHODS) | {
+        "resources/list",
+        "resources/templates/list",
+        "prompts/list",
+        "subscriptions/listen",
+        "notifications/resources/updated",
+    }
 
 
 def codes_in(*files: str) -> set[int]:
