@@ -478,3 +478,10 @@ def test_rules_about_servers_that_are_not_here_are_noted_with_the_nearest_label(
     assert [str(note).rpartition("/")[2] for note in config.notes] == [
         "team.yaml:1:26: rule `no`: no server here is called `githb`; did you mean `github`?"
     ]
+
+
+def test_a_folded_text_is_the_text_without_its_line_breaks(tmp_path: Path) -> None:
+    """The YAML library marks each fold in what it hands out; a condition must not see the mark."""
+    config = load(tmp_path, "mcpServers:\n  files:\n    command: >-\n      cat\n      -n\n")
+
+    assert config.servers[0].command == "cat -n"

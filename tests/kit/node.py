@@ -1,7 +1,7 @@
 """Node, the npm reference servers, the TypeScript clients and the conformance suite, exactly as the lockfile pins them.
 
 The lockfile is written with npm's `omit-lockfile-registry-resolved`, so it names versions and digests but no registry:
-`cd tests/kit && npm install --package-lock-only --omit-lockfile-registry-resolved`.
+`cd tests/kit && npm install --package-lock-only --omit-lockfile-registry-resolved`, and so in `tests/kit/servers`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from kit.cache import build_once, digest
 from kit.missing import Missing
 
-__all__ = ["NodeKit", "node_kit"]
+__all__ = ["NodeKit", "node_kit", "servers_kit"]
 
 KIT = Path(__file__).parent
 OLDEST_NODE = 22  # the suite calls fs.globSync, which older ones do not have
@@ -59,10 +59,26 @@ def node_kit() -> NodeKit:
     Raises:
         Missing: no npm here, no usable Node, or the packages could not be installed.
     """
+    modules = _installed(KIT)
+    return NodeKit(_usable_node(modules), modules)
+
+
+@cache
+def servers_kit() -> NodeKit:
+    """The servers that packs are checked against, beside those of `node_kit`; installed on first use.
+
+    Raises:
+        Missing: as `node_kit`.
+    """
+    return NodeKit(node_kit().node, _installed(KIT / "servers"))
+
+
+def _installed(source: Path) -> Path:
+    """The `node_modules` of what the lockfile in `source` pins."""
     npm = shutil.which("npm")
     if npm is None:
         raise Missing("npm is not installed, so the Node servers, clients and the conformance suite cannot run")
-    manifest, lock = KIT / "package.json", KIT / "package-lock.json"
+    manifest, lock = source / "package.json", source / "package-lock.json"
 
     def install(folder: Path) -> None:
         shutil.copy(manifest, folder)
@@ -73,8 +89,7 @@ def node_kit() -> NodeKit:
         if done.returncode != 0:
             raise Missing(f"npm could not install the test kit: {done.stderr.strip()[-2000:]}")
 
-    modules = build_once(f"node-{digest(manifest.read_text(), lock.read_text())}", install) / "node_modules"
-    return NodeKit(_usable_node(modules), modules)
+    return build_once(f"node-{digest(manifest.read_text(), lock.read_text())}", install) / "node_modules"
 
 
 def _usable_node(modules: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Side environments for clients that cannot, or should not, live beside the `mcp` that the proxy pins."""
+"""Side environments for clients and servers that cannot, or should not, live beside the `mcp` that the proxy pins."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from kit.cache import build_once, digest
 from kit.missing import Missing
 
-__all__ = ["MCP_1", "OPENAI_AGENTS", "OPENAI_AGENTS_MCP_1", "side_python"]
+__all__ = ["MCP_1", "MCP_ATLASSIAN", "OPENAI_AGENTS", "OPENAI_AGENTS_MCP_1", "SQLITE", "side_python"]
 
 MCP_1 = ("mcp==1.30.0",)
 """The last line of the Python SDK's first major version: still the client most agents run on."""
@@ -22,6 +22,12 @@ OPENAI_AGENTS = ("openai-agents==0.24.0", "mcp==2.3.0")
 
 OPENAI_AGENTS_MCP_1 = ("openai-agents==0.24.0", "mcp==1.30.0")
 """The same on the older MCP library, which it supports too: then it speaks the older era."""
+
+SQLITE = ("mcp-server-sqlite==2025.4.25", "mcp==1.30.0")
+"""The archived reference server for SQLite, which was written for the older MCP library."""
+
+MCP_ATLASSIAN = ("mcp-atlassian==0.23.1", "fastmcp==3.4.10", "mcp==1.30.0")
+"""The community's server for Jira and Confluence."""
 
 
 @cache
