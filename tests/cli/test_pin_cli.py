@@ -8,8 +8,7 @@ from typing import Any
 
 import anyio
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from holdshort.cli.policy.pin import app
 from holdshort.interruption import definition_digest

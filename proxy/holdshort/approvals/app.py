@@ -22,6 +22,7 @@ from holdshort.approvals.login import Logins
 from holdshort.approvals.openapi import describe
 from holdshort.approvals.operations import Operations
 from holdshort.approvals.pages import ASSETS, Pages
+from holdshort.approvals.pins import PinsApi
 from holdshort.approvals.problems import Refused, error_code, problem_body, refusal_of
 from holdshort.approvals.stream import EventStreams
 from holdshort.approvals.tally import Tally
@@ -75,7 +76,7 @@ def route_table(deps: ApprovalDeps, streams: EventStreams) -> list[Endpoint]:
     tally = Tally(deps.limits)
     api, operations = InterruptionsApi(tally), Operations(tally, streams)
     grants = GrantsApi(tally)
-    pages, logins = Pages(tally), Logins(tally)
+    pages, logins, pins = Pages(tally), Logins(tally), PinsApi(tally)
     table = [
         Endpoint(
             method="GET", path="/v1/interruptions", who=Who.READER, handler=api.list, name="listInterruptions",
@@ -144,6 +145,19 @@ def route_table(deps: ApprovalDeps, streams: EventStreams) -> list[Endpoint]:
             method="POST", path="/v1/grants/{id}/revoke", who=Who.APPROVER, handler=grants.revoke,
             name="revokeGrant", summary="End a standing grant", tag="grants", body=bodies.RevokeBody,
             answer=bodies.GrantOut, errors=(*_NEW, "rate_limited"),
+        ),
+        Endpoint(
+            method="GET", path="/v1/pins", who=Who.APPROVER, handler=pins.list, name="listPins",
+            summary="What every tool is pinned to, and what differs from that", tag="pins", answer=bodies.PinList,
+            query={
+                "server": ("Of this server", _TEXT),
+                "state": ("`new`, `changed`, `pinned`, or several with commas", _TEXT),
+            },
+        ),
+        Endpoint(
+            method="POST", path="/v1/pins/accept", who=Who.APPROVER, handler=pins.accept, name="acceptPin",
+            summary="Accept the definition that was looked at; decides about no call", tag="pins",
+            body=bodies.AcceptPinBody, answer=bodies.PinOut, errors=("not_found", "pin_moved", "rate_limited"),
         ),
         Endpoint(
             method="GET", path="/v1/log", who=Who.APPROVER, handler=operations.log, name="readLog",

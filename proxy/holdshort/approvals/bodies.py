@@ -8,6 +8,7 @@ from pydantic_core import PydanticCustomError
 from holdshort.policy import DEFAULT_MAX_USES
 
 __all__ = [
+    "AcceptPinBody",
     "ApproveBody",
     "DecisionBody",
     "DecisionOut",
@@ -24,6 +25,8 @@ __all__ = [
     "LoginLinkBody",
     "LoginLinkOut",
     "OpenApiOut",
+    "PinList",
+    "PinOut",
     "PolicyOut",
     "PreviewBody",
     "ProposalList",
@@ -142,6 +145,14 @@ class ExplainBody(_Body):
     client: str | None = None
 
 
+class AcceptPinBody(_Body):
+    """The definition that was looked at is the tool from now on."""
+
+    server: Annotated[str, Field(min_length=1, max_length=200, description="Whose pin it is, as `/v1/pins` names it")]
+    tool: Annotated[str | None, Field(max_length=1000, description="Null for the server's instructions")]
+    digest: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the definition looked at")]
+
+
 class LoginBody(_Body):
     """One of the two: a link's one-time code, or an approver's token."""
 
@@ -229,6 +240,36 @@ class DefinitionChangeOut(_Out):
     pinned: dict[str, Any] | None
     current: dict[str, Any] | None
     lines: list[ChangedLineOut]
+
+
+class FlagOut(_Out):
+    """Something to know before accepting a definition; `where` is a JSON pointer into it."""
+
+    kind: Literal["hidden", "direction", "control", "mixed", "look-alike"]
+    where: str
+    words: str
+
+
+class PinOut(_Out):
+    """What one tool is pinned to, and what was seen last."""
+
+    server: str
+    tool: str | None = Field(description="Null for the server's instructions")
+    about: Literal["tool", "instructions"]
+    state: Literal["new", "changed", "pinned"]
+    pinned_digest: str | None
+    pinned_at: Time | None
+    pinned_by: str | None = Field(description="`first use`, or whoever accepted it")
+    digest: str = Field(description="Of the definition seen last; name it to accept that")
+    seen_at: Time
+    lines: list[ChangedLineOut] = Field(description="How what was seen last differs from what is pinned")
+    flags: list[FlagOut]
+
+
+class PinList(_Out):
+    """Every pin, in the order of their names."""
+
+    pins: list[PinOut]
 
 
 class InterruptionOut(_Out):

@@ -54,6 +54,7 @@ def describe(endpoints: Sequence[Endpoint], version: str) -> dict[str, Any]:
         "tags": [
             {"name": "interruptions", "description": "Parked calls, and decisions about them."},
             {"name": "grants", "description": "Standing grants: what is approved in advance."},
+            {"name": "pins", "description": "The definitions that tools are pinned to."},
             {"name": "operations", "description": "What operators look at."},
             {"name": "page", "description": "The review page; a browser with a login uses it."},
         ],

@@ -19,7 +19,8 @@ from holdshort.approvals.inert import Kind, pieces, pretty_json
 from holdshort.approvals.problems import Refused
 from holdshort.approvals.tally import Tally
 from holdshort.approvals.view import diff_lines, snippet, view_of
-from holdshort.interruption import State, fingerprint, is_eligible, timestamp
+from holdshort.interruption import Interruption, State, fingerprint, is_eligible, timestamp
+from holdshort.store import Pin, PinNotFound
 from holdshort.store.contract import Query
 from holdshort.wire import MalformedMessage, decode
 
@@ -98,7 +99,8 @@ class Pages:
         sequence = await visit.deps.store.sequence()
         record = await visible(visit, visit.request.path_params["id"])
         view = partial(view_of, record, visit.principal, visit.deps.clock())
-        return await _html("review.html", view=view, **_around(visit, sequence))
+        pin = await _pin_of(visit, record)
+        return await _html("review.html", view=view, pin=pin, **_around(visit, sequence))
 
     async def preview(self, visit: Visit) -> Response:
         """Check edited arguments as they were typed, and show what they change. Nothing is decided."""
@@ -140,6 +142,16 @@ def _around(visit: Visit, sequence: int) -> dict[str, Any]:
         "sequence": sequence,
         "now": timestamp(visit.deps.clock()),
     }
+
+
+async def _pin_of(visit: Visit, record: Interruption) -> Pin | None:
+    """Return the pin as it is now, for a call that waited because its tool was not as it is pinned."""
+    if record.pinned is None:
+        return None
+    try:
+        return await visit.deps.store.pins.get(record.pinned.scope, record.tool)
+    except PinNotFound:
+        return None
 
 
 async def _html(template: str, **values: Any) -> HTMLResponse:

@@ -27,6 +27,7 @@ STATUS_OF: Final[Mapping[str, int]] = {
     "expired": 409,
     "fingerprint_mismatch": 409,
     "illegal_transition": 409,
+    "pin_moved": 409,
     "superseded": 409,
     "too_large": 413,
     "unsupported_media_type": 415,

@@ -4,12 +4,14 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
 from typing import Any, Final
 
 from holdshort.approvals.inert import Kind, ascii_json, findings, pretty_json, strings_in
 from holdshort.config.principals import Principal
 from holdshort.interruption import Interruption, OutcomeKind, State, canonical, is_eligible, timestamp
 from holdshort.interruption.comparison import DiffLine, diff_lines
+from holdshort.policy.lookalikes import Flag, flags_in
 
 __all__ = ["STATE_WORDS", "Argument", "CallView", "DiffLine", "Warn", "diff_lines", "snippet", "view_of"]
 
@@ -95,6 +97,9 @@ class CallView:
     hints: Sequence[str]
     schema_text: str | None
     definition_warnings: Sequence[Warn]
+    definition_flags: Sequence[Flag]
+    changes: Sequence[tuple[str, Sequence[DiffLine]]]
+    """How the tool differs from what it is pinned to, by field."""
     edited: Sequence[DiffLine]
     result_text: str | None
     approvals: Sequence[str]
@@ -133,6 +138,8 @@ def view_of(record: Interruption, viewer: Principal, now: datetime) -> CallView:
         hints=_hints(annotations),
         schema_text=None if schema is None else pretty_json(schema),
         definition_warnings=_warnings(list(strings_in(definition))),
+        definition_flags=flags_in(definition),
+        changes=_changes(record),
         edited=(
             diff_lines(pretty_json(record.requested_arguments), json_text)
             if record.fingerprint != record.requested_fingerprint and record.purged_at is None
@@ -164,6 +171,11 @@ def snippet(arguments: Mapping[str, Any]) -> str:
             shown = json.dumps(value[:SNIPPET_CHARACTERS] if isinstance(value, str) else value, ensure_ascii=False)
         text += f"{'  ' if text else ''}{name[:SNIPPET_CHARACTERS]}={shown}"
     return text if len(text) <= SNIPPET_CHARACTERS else text[:SNIPPET_CHARACTERS] + "…"
+
+
+def _changes(record: Interruption) -> list[tuple[str, Sequence[DiffLine]]]:
+    by_field = groupby(record.changed_lines(), key=lambda line: line.field)
+    return [(field, [DiffLine(line.sign, line.text) for line in lines]) for field, lines in by_field]
 
 
 def _argument(name: str, value: Any) -> Argument:

@@ -34,6 +34,7 @@ def card(record: Mapping[str, Any], now: datetime) -> str:
     if record["required_approvals"] > 1:
         lines.append(f"  approvals    {record['required_approvals']} are needed")
     lines += _described(record.get("definition"))
+    lines += _changed(record.get("definition_change"))
     if record["arguments"] is None:
         lines.append("  arguments    erased")
     elif not record["arguments"]:
@@ -118,6 +119,24 @@ def _described(definition: Mapping[str, Any] | None) -> list[str]:
         return []
     first, *rest = plain(description).split("\n")
     return ["  its server says (nobody checked this)", *(f"    | {line}" for line in [first, *rest])]
+
+
+def _changed(change: Mapping[str, Any] | None) -> list[str]:
+    """How the tool differs from what it is pinned to."""
+    if change is None:
+        return []
+    lines = ["  CHANGED      the tool is not what it was when it was pinned"]
+    if change["pinned_digest"] is None:
+        lines = ["  NEW          nobody has accepted this tool yet"]
+    field = None
+    for each in change["lines"]:
+        if each["field"] != field:
+            field = each["field"]
+            lines.append(f"    {plain(field)}")
+        lines.append(
+            f"      {each['sign']} {plain(each['text'])}" if each["sign"] != "~" else f"        … {each['text']}"
+        )
+    return lines
 
 
 def _argument(name: str, value: Any) -> list[str]:

@@ -13,7 +13,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any, Final
 
-__all__ = ["Flag", "NameIndex", "flags_in", "index_of", "look_alike", "skeletons"]
+__all__ = ["Flag", "NameIndex", "flags_among", "flags_in", "index_of", "look_alike", "skeletons"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +82,27 @@ def look_alike(name: str, title: str | None, others: NameIndex, *, among: str = 
         yield Flag("look-alike", "/name", f"the name looks like `{other}`{among}")
     for other in sorted(titled):
         yield Flag("look-alike", "/title", f"the title reads like the name `{other}`{among}")
+
+
+def flags_among(definitions: Iterable[tuple[str, str, Any]]) -> Mapping[tuple[str, str], tuple[Flag, ...]]:
+    """Return what is odd about each of these (server, tool, definition), by itself and beside the others.
+
+    A tool without a name stands for the server's instructions.
+    """
+    everything = list(definitions)
+    names: dict[str, list[str]] = {}
+    for server, tool, _ in everything:
+        names.setdefault(server, []).append(tool)
+    indexes = {server: index_of(filter(None, each)) for server, each in names.items()}
+    found: dict[tuple[str, str], tuple[Flag, ...]] = {}
+    for server, tool, words in everything:
+        flags = list(flags_in(words))
+        title = words.get("title") if isinstance(words, Mapping) else None
+        for other, index in indexes.items() if tool else ():
+            among = "" if other == server else f" of server `{other}`"
+            flags += look_alike(tool, title if isinstance(title, str) else None, index, among=among)
+        found[server, tool] = tuple(flags)
+    return found
 
 
 def _sharing(text: str, others: NameIndex) -> set[str]:

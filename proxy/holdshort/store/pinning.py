@@ -11,6 +11,8 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple, Protocol
 
 from holdshort.errors import HoldshortError
+from holdshort.interruption import timestamp
+from holdshort.interruption.comparison import ChangedLine, definition_changes
 
 __all__ = [
     "FIRST_USE",
@@ -80,6 +82,29 @@ class Pin:
         if self.accepted is None:
             return "new"
         return "pinned" if self.accepted.digest == self.seen.digest else "changed"
+
+    def changed_lines(self) -> Sequence[ChangedLine]:
+        """Return how what was seen last differs from what is accepted; nothing where it does not."""
+        accepted = self.accepted
+        if accepted is None:
+            return definition_changes(None, self.seen.words)
+        same_server = accepted.identity == self.seen.identity
+        return definition_changes(accepted.words, self.seen.words, same_server=same_server)
+
+    def public(self) -> dict[str, Any]:
+        """Return the pin as API and command line show it, without the definitions themselves."""
+        accepted = self.accepted
+        return {
+            "server": self.server,
+            "tool": self.tool or None,
+            "about": "tool" if self.tool else "instructions",
+            "state": self.state,
+            "pinned_digest": None if accepted is None else accepted.digest,
+            "pinned_at": None if self.accepted_at is None else timestamp(self.accepted_at),
+            "pinned_by": self.accepted_by,
+            "digest": self.seen.digest,
+            "seen_at": timestamp(self.seen_at),
+        }
 
 
 class PinNotFound(HoldshortError):

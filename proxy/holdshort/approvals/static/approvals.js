@@ -313,8 +313,19 @@ async function edit() {
   }
 }
 
+async function acceptPin(button) {
+  const { server, tool, digest } = button.dataset;
+  button.disabled = true;
+  const outcome = await send("/v1/pins/accept", JSON.stringify({ server, tool, digest }));
+  button.disabled = false;
+  if (outcome.code) { $("accept-error").textContent = outcome.message; return; }
+  say("The definition is accepted. The call still waits for a decision.");
+  await refresh();
+}
+
 function bindCall() {
   gate();
+  if ($("accept-pin")) $("accept-pin").onclick = () => acceptPin($("accept-pin"));
   for (const fold of document.querySelectorAll("#arguments details.long")) {
     fold.ontoggle = () => { if (fold.open) { opened.add(fold); gate(); } };
   }

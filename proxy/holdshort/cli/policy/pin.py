@@ -104,7 +104,7 @@ def diff(server: Server, tools: Tools = None, as_json: AsJson = False, state_dir
                 **_listed(pin, flags[pin.server, pin.tool]),
                 "pinned": None if pin.accepted is None else pin.accepted.words,
                 "current": pin.seen.words,
-                "lines": [{"field": each.field, "sign": each.sign, "text": each.text} for each in _lines(pin)],
+                "lines": [{"field": each.field, "sign": each.sign, "text": each.text} for each in pin.changed_lines()],
             }
             for pin in (pins if tools else different)
         ]
@@ -271,50 +271,14 @@ def _chosen(pins: "Sequence[Pin]", server: str, tools: Sequence[str]) -> "list[P
 
 
 def _flags(pins: "Sequence[Pin]") -> "Mapping[tuple[str, str], tuple[Flag, ...]]":
-    """Return what is odd about each definition, by itself and beside the others."""
-    from holdshort.policy.lookalikes import flags_in, index_of, look_alike
+    from holdshort.policy.lookalikes import flags_among
 
-    names: dict[str, list[str]] = {}
-    for pin in pins:
-        names.setdefault(pin.server, []).append(pin.tool)
-    indexes = {server: index_of(each) for server, each in names.items()}
-    found: dict[tuple[str, str], tuple[Flag, ...]] = {}
-    for pin in pins:
-        flags = list(flags_in(pin.seen.words))
-        if pin.tool:
-            title = pin.seen.words.get("title")
-            for server, index in indexes.items():
-                among = "" if server == pin.server else f" of server `{server}`"
-                flags += look_alike(pin.tool, title if isinstance(title, str) else None, index, among=among)
-        found[pin.server, pin.tool] = tuple(flags)
-    return found
-
-
-def _lines(pin: "Pin") -> Sequence[Any]:
-    from holdshort.interruption.comparison import definition_changes
-
-    accepted = pin.accepted
-    if accepted is None:
-        return definition_changes(None, pin.seen.words)
-    return definition_changes(accepted.words, pin.seen.words, same_server=accepted.identity == pin.seen.identity)
+    return flags_among((pin.server, pin.tool, pin.seen.words) for pin in pins)
 
 
 def _listed(pin: "Pin", flags: "tuple[Flag, ...]") -> dict[str, Any]:
-    from holdshort.interruption import timestamp
-
-    accepted = pin.accepted
-    return {
-        "server": pin.server,
-        "tool": pin.tool or None,
-        "about": "tool" if pin.tool else "instructions",
-        "state": pin.state,
-        "pinned_digest": None if accepted is None else accepted.digest,
-        "pinned_at": None if pin.accepted_at is None else timestamp(pin.accepted_at),
-        "pinned_by": pin.accepted_by,
-        "digest": pin.seen.digest,
-        "seen_at": timestamp(pin.seen_at),
-        "flags": [{"kind": flag.kind, "where": flag.where, "words": flag.words} for flag in flags],
-    }
+    flagged = [{"kind": flag.kind, "where": flag.where, "words": flag.words} for flag in flags]
+    return {**pin.public(), "flags": flagged}
 
 
 def _show(pin: "Pin", flags: "tuple[Flag, ...]") -> None:
@@ -325,7 +289,7 @@ def _show(pin: "Pin", flags: "tuple[Flag, ...]") -> None:
     if pin.accepted is not None and pin.state == "pinned":
         print("  as it is pinned")
     field = None
-    for line in _lines(pin):
+    for line in pin.changed_lines():
         if line.field != field:
             field = line.field
             print(f"  {plain(field)}")
