@@ -212,32 +212,32 @@ PLANTED = [
     Planted(
         "a condition that is always true",
         rules('id: a, tools: pay__refund, when: \'args.to != "x" || args.to != "y"\', action: deny'),
-        ("always-true", "team.yaml:2:5", "a"),
+        ("always-true", "team.yaml:2:55", "a"),
         rules('id: a, tools: pay__refund, when: \'args.to != "x" && args.to != "y"\', action: deny'),
     ),
     Planted(
         "a condition that is never true",
         rules('id: a, tools: pay__refund, when: "args.amount > 100 && args.amount < 50", action: ask'),
-        ("always-false", "team.yaml:2:5", "a"),
+        ("always-false", "team.yaml:2:58", "a"),
         rules('id: a, tools: pay__refund, when: "args.amount > 50 && args.amount < 100", action: ask'),
     ),
     Planted(
         "a misspelt argument",
         rules('id: a, tools: pay__refund, when: "args.amuont > 100", action: ask'),
-        ("ill-typed", "team.yaml:2:5", "a"),
+        ("ill-typed", "team.yaml:2:45", "a"),
         rules('id: a, tools: pay__refund, when: "args.amount > 100", action: ask'),
         words="amount",
     ),
     Planted(
         "a number compared with text",
         rules("id: a, tools: pay__refund, when: 'args.amount > \"a\"', action: ask"),
-        ("ill-typed", "team.yaml:2:5", "a"),
+        ("ill-typed", "team.yaml:2:52", "a"),
         rules('id: a, tools: pay__refund, when: "args.amount > 1", action: ask'),
     ),
     Planted(
         "an argument that only some of the tools have",
         rules('id: a, tools: [pay__refund, docs__read_page], when: "args.amount > 100", action: ask'),
-        ("ill-typed-some", "team.yaml:2:5", "a"),
+        ("ill-typed-some", "team.yaml:2:64", "a"),
         rules('id: a, tools: [pay__refund, pay__get_balance], when: "args.amount > 100", action: ask'),
     ),
     Planted(

@@ -1,4 +1,4 @@
-"""The `when` of a rule: compiled as it is read, and every mistake placed inside the condition where that can be done."""
+"""The `when` of a rule: compiled as it is read, and every mistake placed inside the condition where that can be."""
 
 from dataclasses import replace
 from typing import Final
@@ -7,7 +7,7 @@ from holdshort.config.document import Value
 from holdshort.config.reading import Reading
 from holdshort.policy import BadCondition, CelCondition, Kind, Place, compile_condition
 
-__all__ = ["place_in", "read_condition"]
+__all__ = ["first_place", "place_in", "read_condition"]
 
 _EXAMPLE: Final = "a condition is text, as in `when: tool.read_only`"
 
@@ -35,3 +35,8 @@ def place_in(value: Value, offset: int) -> tuple[Place, str]:
     if value.inner is None:
         return value.place, f" (character {offset + 1} of the condition)"
     return replace(value.place, column=value.place.column + value.inner + offset), ""
+
+
+def first_place(value: Value) -> Place | None:
+    """Return the place of a scalar's first character; None where those that follow stand anywhere."""
+    return None if value.inner is None else place_in(value, 0)[0]

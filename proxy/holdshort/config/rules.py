@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, cast
 
-from holdshort.config.conditions import read_condition
+from holdshort.config.conditions import first_place, read_condition
 from holdshort.config.document import Entry, Value
 from holdshort.config.reading import Reading, is_filled
 from holdshort.policy import (
@@ -25,7 +25,7 @@ from holdshort.policy import (
 )
 from holdshort.policy.words import listed
 
-__all__ = ["RULE_KEYS", "Mentions", "PackMention", "RulesReader", "refuse_later"]
+__all__ = ["RULE_KEYS", "Mentions", "PackMention", "RulesReader"]
 
 RULE_KEYS: Final = (
     "id",
@@ -143,6 +143,7 @@ class RulesReader:
                 kind=kind,
                 targets=targets,
                 place=value.place,
+                when_place=first_place(found["when"].value) if when is not None else None,
             )
         )
 
@@ -279,11 +280,3 @@ class RulesReader:
         form = _FORMS.get(key, "name")
         shown = f"`{item.raw[:40]}` does not hold a glob over `{form}`" if is_filled(item) else str(error)
         self._reading.problem(item.place, f"{key}: {shown}", rule_id)
-
-
-def refuse_later(reading: Reading, value: Value, later: tuple[str, ...], rule_id: str | None) -> None:
-    """Report keys that have a meaning in the policy language, but not yet in this version."""
-    for entry in value.entries:
-        if entry.key in later:
-            message = f"`{entry.key}` is not supported in this version; the policy would mean something else without it"
-            reading.problem(entry.place, message, rule_id)

@@ -243,6 +243,8 @@ class Rule:
     kind: Kind = Kind.TOOL
     targets: tuple[ToolPattern, ...] = ()
     place: Place | None = None
+    when_place: Place | None = None
+    """Where the first character of the condition stands, if the others follow it on the same line."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ import typer
 from holdshort.cli.policy.cases import run_tests
 from holdshort.cli.policy.check import check
 from holdshort.cli.policy.explain import explain
+from holdshort.cli.policy.lint import lint
 from holdshort.cli.policy.packs import packs
 from holdshort.cli.policy.pin import app as pin_app
 
@@ -19,3 +20,4 @@ app.command()(explain)
 app.command()(packs)
 app.command("test")(run_tests)
 app.add_typer(pin_app, name="pin")
+app.command()(lint)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 
 from holdshort.policy.decide import Policy
 from holdshort.policy.lint.constant import always
-from holdshort.policy.lint.findings import CODES, Approver, Finding, RuleAt, Severity, Surroundings
+from holdshort.policy.lint.findings import CODES, Approver, Finding, RuleAt, Severity, Surroundings, within
 from holdshort.policy.lint.implying import tree_of
 from holdshort.policy.lint.matching import find_dead
 from holdshort.policy.lint.order import find_order, unused_defaults
@@ -15,7 +15,7 @@ from holdshort.policy.lint.terms import find_deciders, find_terms
 from holdshort.policy.loosening.names import TooMany
 from holdshort.policy.model import Kind, Layer, Rule
 
-__all__ = ["CODES", "Approver", "Finding", "RuleAt", "Severity", "Surroundings", "lint"]
+__all__ = ["CODES", "Approver", "Finding", "RuleAt", "Severity", "Surroundings", "ill_typed", "lint"]
 
 
 def lint(policy: Policy, around: Surroundings = Surroundings()) -> tuple[Finding, ...]:  # noqa: B008 (frozen)
@@ -47,6 +47,11 @@ def lint(policy: Policy, around: Surroundings = Surroundings()) -> tuple[Finding
     return tuple(sorted(_without_dead(found), key=_position(layers)))
 
 
+def ill_typed(policy: Policy, around: Surroundings) -> tuple[Finding, ...]:
+    """Return only what does not fit the input schemas of the tools around."""
+    return tuple(one for layer in policy.layers for rule in layer.rules for one in find_ill_typed(layer, rule, around))
+
+
 def _space(layers: tuple[Layer, ...], kind: Kind, around: Surroundings, found: list[Finding]) -> list[Cell] | None:
     if kind is not Kind.TOOL and not any(rule.kind is kind for layer in layers for rule in layer.rules):
         return None
@@ -63,7 +68,8 @@ def _find_constant(layer: Layer, rule: Rule) -> Iterable[Finding]:
     what = always(tree) if tree is not None else None
     if what is not None:
         code = "always-true" if what.value else "always-false"
-        yield Finding(code, what.words, layer.name, rule.id, rule.place, offset=what.offset)
+        place, where = within(rule, what.offset)
+        yield Finding(code, f"{what.words}{where}", layer.name, rule.id, place)
 
 
 def _without_dead(found: list[Finding]) -> list[Finding]:

@@ -1,13 +1,13 @@
 """What lint has to say: a code to look up, words, and the places of both rules where two are involved."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final
 
 from holdshort.policy.model import Place, Rule, ToolFacts
 
-__all__ = ["CODES", "Approver", "Finding", "RuleAt", "Severity", "Surroundings", "at"]
+__all__ = ["CODES", "Approver", "Finding", "RuleAt", "Severity", "Surroundings", "at", "within"]
 
 
 class Severity(StrEnum):
@@ -56,8 +56,6 @@ class Finding:
     rule: str | None = None
     place: Place | None = None
     others: tuple[RuleAt, ...] = ()
-    offset: int | None = None
-    """Where in the rule's condition, counted in characters from 0."""
 
     @property
     def severity(self) -> Severity:
@@ -92,3 +90,10 @@ class Surroundings:
 def at(layer: str, rule: Rule) -> RuleAt:
     """Return the rule with its layer and place."""
     return RuleAt(layer, rule.id, rule.place)
+
+
+def within(rule: Rule, offset: int) -> tuple[Place | None, str]:
+    """Return the place of a character of the rule's condition, and words for where the place cannot say it."""
+    if rule.when_place is None:
+        return rule.place, f" (character {offset + 1} of the condition)"
+    return replace(rule.when_place, column=rule.when_place.column + offset), ""

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from holdshort.policy.cel import CelCondition, ConditionProblem, check_condition
-from holdshort.policy.lint.findings import Finding, Surroundings
+from holdshort.policy.lint.findings import Finding, Surroundings, within
 from holdshort.policy.lint.space import name_matches
 from holdshort.policy.model import Kind, Layer, Rule
 
@@ -36,13 +36,16 @@ def find_ill_typed(layer: Layer, rule: Rule, around: Surroundings) -> Iterable[F
     for offset, by_tool in sorted(wrong.items()):
         message = next(iter(by_tool.values())).message
         everywhere = len(by_tool) == len(schemas)
+        if not everywhere and all(problem.tested for problem in by_tool.values()):
+            continue  # the condition asks first whether the argument is there, as it should
         words = message
         if len(schemas) > 1:
             named = ", ".join(f"`{tool}`" for tool in list(by_tool)[:_NAMED])
             more = f" and {len(by_tool) - _NAMED} more" if len(by_tool) > _NAMED else ""
             words = f"{message} ({'all of ' if everywhere else ''}{named}{more})"
         code = "ill-typed" if everywhere else "ill-typed-some"
-        yield Finding(code, words, layer.name, rule.id, rule.place, offset=offset)
+        place, where = within(rule, offset)
+        yield Finding(code, f"{words}{where}", layer.name, rule.id, place)
 
 
 def _problems(condition: CelCondition, schema: Mapping[str, Any]) -> list[ConditionProblem]:
