@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from holdshort.config import Config, LimitsConfig, is_layer_file, load_config, load_layer
-from holdshort.config.layers import LATER_LAYER_KEYS, LAYER_KEYS
+from holdshort.config.layers import LAYER_KEYS
 from holdshort.config.load import CONFIG_KEYS, FOREIGN_CONFIG_KEYS
 from holdshort.config.people import AGENT_KEYS
 from holdshort.config.rules import RULE_KEYS
@@ -75,7 +75,6 @@ def test_every_key_of_policy_files_is_in_a_table() -> None:
 
     assert table_keys(tables[0]) == set(LAYER_KEYS)
     assert table_keys(tables[1].split("**Globs.**")[0]) == set(RULE_KEYS)
-    assert quoted(section("Not in this version")) == set(LATER_LAYER_KEYS)
 
 
 @pytest.mark.parametrize("number", range(len(EXAMPLES)))

@@ -1,6 +1,7 @@
 """What the user wrote, made into values: `holdshort.yaml`, its policy layers, and every problem with its place."""
 
 from holdshort.config.load import BadLabel, is_layer_file, load_config, load_layer, wrap_config
+from holdshort.config.loosening import acknowledged, acknowledgement
 from holdshort.config.model import (
     DEFAULT_LISTEN,
     AgentConfig,
@@ -35,6 +36,8 @@ __all__ = [
     "ServerConfig",
     "Transport",
     "UnknownPeople",
+    "acknowledged",
+    "acknowledgement",
     "is_layer_file",
     "load_config",
     "load_layer",

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Final
 
 from holdshort.config.document import Entry, Value
+from holdshort.config.loosening import read_loosens
 from holdshort.config.packs import PACK_FILE_KEYS, PackUse, bind, read_packs
 from holdshort.config.reading import Reading
-from holdshort.config.rules import Mentions, PackMention, RulesReader, refuse_later
+from holdshort.config.rules import Mentions, PackMention, RulesReader
 from holdshort.policy import Action, Layer, PinMode, Rule
 
 __all__ = [
-    "LATER_LAYER_KEYS",
     "LAYER_KEYS",
     "check_version",
     "layer_of",
@@ -20,10 +20,7 @@ __all__ = [
     "read_layer",
 ]
 
-LAYER_KEYS: Final = ("version", "default", "pins", "packs", "rules")
-LATER_LAYER_KEYS: Final = ("loosens",)
-"""Keys that have a meaning in the policy language but not yet in this version: refused, because a policy without them
-is another policy."""
+LAYER_KEYS: Final = ("version", "default", "pins", "packs", "rules", "loosens")
 
 
 def looks_like_layer(document: Value) -> bool:
@@ -42,11 +39,11 @@ def read_layer(reading: Reading, path: Path, file: str, name: str) -> tuple[Laye
 
 def layer_of(reading: Reading, document: Value, name: str) -> tuple[Layer, Mentions] | None:
     """Make the layer `name` of an already read document."""
-    refuse_later(reading, document, LATER_LAYER_KEYS, None)
-    found = reading.section(document, "policy file", LAYER_KEYS, ignored=LATER_LAYER_KEYS)
+    found = reading.section(document, "policy file", LAYER_KEYS)
     if found is None:
         return None
     check_version(reading, found)
+    read_loosens(reading, found.get("loosens"))
     default: Action | None = None
     if "default" in found:
         word = reading.word(found["default"].value, "default", ("allow", "ask", "deny"))

@@ -11,6 +11,7 @@ from typing import Final
 
 from holdshort.config.document import Entry, Value
 from holdshort.config.layers import LAYER_KEYS, check_version, layer_of, looks_like_layer, read_layer
+from holdshort.config.loosening import read_loosens
 from holdshort.config.model import (
     DEFAULT_LISTEN,
     Config,
@@ -63,6 +64,7 @@ CONFIG_KEYS: Final = (
     "separation_of_duties",
     "allowed_hosts",
     "allowed_origins",
+    "loosens",
 )
 FOREIGN_CONFIG_KEYS: Final = frozenset({"$schema", "inputs", "globalShortcut", "preferences"})
 """What stands beside the servers in clients' own files."""
@@ -145,7 +147,14 @@ def wrap_config(
             check_mentions(reading, found[1], People(), ())
         if found is not None and not reading.problems:
             policy = compile_policy([found[0]])
-            return Config(path=path, servers=(server,), policy=policy, notes=tuple(reading.notes), files=reading.files)
+            return Config(
+                path=path,
+                servers=(server,),
+                policy=policy,
+                notes=tuple(reading.notes),
+                files=reading.files,
+                loosens=frozenset(reading.loosens),
+            )
     elif document is not None:
         config = _config(reading, document, path, server, running)
         if config is not None and not reading.problems:
@@ -165,6 +174,7 @@ def _config(
         elif entry.key in FOREIGN_CONFIG_KEYS:
             reading.note(entry.place, f"`{entry.key}` is a key of another client and has no effect")
     check_version(reading, keys)
+    read_loosens(reading, keys.get("loosens"))
     block = _servers(reading, document, keys, path.parent, wrapped)
     people = read_people(reading, keys.get("agents"), keys.get("approvers"))
     layers, mentions = _layers(reading, keys.get("policy"), path.parent)
@@ -203,6 +213,7 @@ def _config(
         allowed_origins=read_names(reading, keys.get("allowed_origins"), origins=True),
         notes=tuple(reading.notes),
         files=reading.files,
+        loosens=frozenset(reading.loosens),
     )
 
 

@@ -211,3 +211,5 @@ class Config:
     notes: tuple[Problem, ...] = ()
     files: Mapping[Path, tuple[int, ...] | None] = field(default_factory=dict[Path, tuple[int, ...] | None])
     """Every file that was read or looked for, with what it was on disk just before (`reading.stamp_of`)."""
+    loosens: frozenset[str] = frozenset()
+    """Digests, or starts of digests, of policies that the files say this one may loosen (`loosening.py`)."""

@@ -29,6 +29,8 @@ class Reading:
         self.environ = environ
         self.problems: list[Problem] = []
         self.notes: list[Problem] = []
+        self.loosens: set[str] = set()
+        """Digests of policies that the files say they loosen."""
         self.files: dict[Path, Stamp | None] = {}
         """Every file that was looked for, as it was just before it was read; None for one that is not there."""
 
