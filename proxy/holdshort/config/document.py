@@ -164,7 +164,9 @@ class _Builder:
                 yield Entry(key, place, value)
 
     def _scalar(self, node: Any, place: Place) -> Value:
-        text = self._text(str(node.value), place)
+        # ruamel marks the places where a folded scalar was broken with a BEL, which no YAML file can have there itself.
+        written = str(node.value).replace("\a", "") if node.style == ">" else str(node.value)
+        text = self._text(written, place)
         inner = _inner(node, text)
         if node.style is not None:
             return Value("string", place, text, quoted=True, inner=inner)
