@@ -14,7 +14,7 @@ from holdshort.gate.exchange import Emit, Exchange, Peer, Reply
 from holdshort.gate.gate import Gate
 from holdshort.gate.line import Line
 from holdshort.gate.meta import without_our_keys_in
-from holdshort.gate.methods import SERVER_NOTIFICATIONS, Era
+from holdshort.gate.methods import SERVER_NOTIFICATIONS
 from holdshort.gate.upstream import UpstreamError
 from holdshort.policy import Caller
 from holdshort.wire import Frame, Kind, MalformedMessage, RequestId, error_reply
@@ -69,16 +69,10 @@ class Conversation:
                 self.under_way.pop(request, None)
 
     async def admits(self, line: Line, frame: Frame) -> bool:
-        """Ask policy about what a server says by itself; a question that it refuses is answered here."""
-        if frame.kind is Kind.NOTIFICATION:
-            return self.gate.access.may_hear(line.server, self.caller, frame)
-        if frame.kind is not Kind.REQUEST or self.peer.era is not Era.LEGACY:
+        """Ask policy about what a server says by itself. Only a session can be asked questions, and judges them."""
+        if frame.kind is not Kind.NOTIFICATION:
             return True
-        refused = await self.gate.access.question(line.server, self.caller, frame)
-        if refused is not None:
-            with suppress(UpstreamError):  # it has gone, and its question with it
-                await line.tell(refused)
-        return refused is None
+        return self.gate.access.may_hear(line.server, self.caller, frame)
 
     def from_server(self, line: Line, frame: Frame) -> Frame | None:
         """Return what the client may see of a server's message; None for what no revision defines."""

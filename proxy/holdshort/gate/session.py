@@ -7,7 +7,7 @@ where a client that never opened the standalone stream can see it; news about li
 import json
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from typing import Any, Final
 
 from anyio.abc import TaskGroup
@@ -175,6 +175,15 @@ class Session(Conversation):
     async def tell_changed(self, kind: str) -> None:
         """Tell the client that a list changed."""
         await self._tell(news(kind))
+
+    async def admits(self, line: Line, frame: Frame) -> bool:
+        if frame.kind is not Kind.REQUEST:
+            return await super().admits(line, frame)
+        refused = await self.gate.access.question(line.server, self.caller, frame)
+        if refused is not None:
+            with suppress(UpstreamError):  # it has gone, and its question with it
+                await line.tell(refused)
+        return refused is None
 
     def from_server(self, line: Line, frame: Frame) -> Frame | None:
         try:

@@ -54,19 +54,22 @@ class AccessTable:
         A `template` is hidden when its text is, unless some URI it can make may not be.
         """
         try:
+            layers = self._server_rules(access.kind, access.server)
+            if layers and not template:
+                layers, verdict = self._row(access)
+                if verdict is not None:
+                    return verdict.action is Action.HIDE
             listed = replace(access, arguments={}, now=_EPOCH)
-            return any(
-                _surely_hides(rules, listed, template=template)
-                for _, rules in self._server_rules(access.kind, access.server)
-            )
+            return any(_surely_hides(rules, listed, template=template) for _, rules in layers)
         except Exception:  # noqa: BLE001 - precedence 4
             return True
 
     def speaks_of(self, kind: Kind, server: str, *actions: Action) -> bool:
         """Say whether some rule is about this kind of thing of this server; with `actions`, one that says so."""
-        return any(
-            not actions or rule.action in actions for _, rules in self._server_rules(kind, server) for rule in rules
-        )
+        layers = self._server_rules(kind, server)
+        if not layers or not actions:
+            return bool(layers)
+        return any(rule.action in actions for _, rules in layers for rule in rules)
 
     def rules_for(self, access: Access) -> _Candidates:
         """Return, for each layer, the rules that match but for their conditions, up to the first without one."""
