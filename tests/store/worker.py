@@ -19,7 +19,8 @@ import anyio.to_thread
 
 from holdshort.errors import HoldshortError, StateError
 from holdshort.interruption import Expire, Finish, Outcome, OutcomeKind, Step
-from holdshort.store import SQLiteStore, open_store
+from holdshort.policy import Because
+from holdshort.store import SQLiteStore, Use, open_store
 from interruption.samples import AGENT, EXPIRY, NOW, event_for, parked
 from store.places import approval, claim, row
 
@@ -46,6 +47,17 @@ async def attach(store: SQLiteStore) -> dict[str, Any]:
 
 async def spend(store: SQLiteStore) -> dict[str, Any]:
     return {"spent": await store.spend("nonce", NOW)}
+
+
+async def use_grant(store: SQLiteStore) -> dict[str, Any]:
+    """Take uses of the one grant there is until it has none."""
+    grant = await store.grants.get("g-1")
+    taken = 0
+    while True:
+        entry = replace(row(grant.tool), agent=grant.agent, because=(Because("grant", grant.id),), fingerprint="f" * 64)
+        if await store.grants.use(grant, entry, now=NOW) is not Use.TAKEN:
+            return {"taken": taken}
+        taken += 1
 
 
 async def write(store: SQLiteStore) -> dict[str, Any]:
@@ -145,6 +157,7 @@ DEEDS: Final[dict[str, Deed]] = {
     "run_forever": run_forever,
     "run_through": run_through,
     "spend": spend,
+    "use_grant": use_grant,
     "wait": wait,
     "write": write,
 }

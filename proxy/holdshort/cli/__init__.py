@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from holdshort import __version__
-from holdshort.cli import approvals, log, policy
+from holdshort.cli import approvals, grants, log, policy
 from holdshort.cli.demo import demo_command
 from holdshort.cli.schema import schema_command
 from holdshort.cli.serve import serve_command
@@ -28,6 +28,7 @@ app.command("schema")(schema_command)
 app.command("serve")(serve_command)
 app.command("wrap", context_settings={"allow_interspersed_args": False})(wrap_command)
 app.add_typer(approvals.app, name="approvals", help="See and decide the calls that wait for a person.")
+app.add_typer(grants.app, name="grants", help="See and revoke what is approved in advance.")
 app.add_typer(policy.app, name="policy", help="Check policy files and explain verdicts.")
 app.add_typer(log.app, name="log", help="Read, verify and export the decision log.")
 

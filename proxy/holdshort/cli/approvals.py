@@ -3,16 +3,29 @@
 What is decided is what was shown: every decision carries the fingerprint of the record that was printed.
 """
 
-import json
 import os
 import sys
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from holdshort.cli.asking import (
+    AsJson,
+    StateDir,
+    TokenFile,
+    Url,
+    Yes,
+    finding,
+    now,
+    print_json,
+    print_table,
+    reach,
+    reported,
+    say,
+    usage,
+)
 
 if TYPE_CHECKING:
     from holdshort.cli.endpoint import Connection
@@ -22,11 +35,6 @@ __all__ = ["app"]
 app = typer.Typer(no_args_is_help=True, help="Look at parked calls and decide about them.")
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="The call's id, or the beginning or end of it.")]
-Url = Annotated[str | None, typer.Option("--url", metavar="URL", help="The proxy. Else HOLDSHORT_URL, else announced.")]
-StateDir = Annotated[Path | None, typer.Option("--state-dir", metavar="DIR", help="The proxy's state folder.")]
-TokenFile = Annotated[Path | None, typer.Option("--token-file", metavar="FILE", help="Holds an approver's token.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask back.")]
 Message = Annotated[str | None, typer.Option("--message", "-m", metavar="TEXT", help="Told to the agent.")]
 Fingerprint = Annotated[
     str | None,
@@ -54,16 +62,16 @@ def list_calls(
     """
     from holdshort.cli.cards import table
 
-    with _reported():
+    with reported():
         states = None if state == "all" else state
         query: dict[str, Any] = {"state": states, "server": server, "agent": agent, "limit": limit}
-        found = _connection(url, state_dir, token_file).ask("GET", "/v1/interruptions", **query)
+        found = reach(url, state_dir, token_file).ask("GET", "/v1/interruptions", **query)
         if as_json:
-            _print_json(found)
+            print_json(found)
         elif found["interruptions"]:
-            _print_table(table(found["interruptions"], _now()))
+            print_table(table(found["interruptions"], now()))
         else:
-            _say("nothing waits" if state == "pending" else "no such call")
+            say("nothing waits" if state == "pending" else "no such call")
 
 
 @app.command()
@@ -83,9 +91,9 @@ def show(
     """
     from holdshort.cli.cards import card
 
-    with _reported():
-        record = _find(_connection(url, state_dir, token_file), call_id)
-        _print_json(record) if as_json else print(card(record, _now()))
+    with reported():
+        record = _find(reach(url, state_dir, token_file), call_id)
+        print_json(record) if as_json else print(card(record, now()))
 
 
 @app.command()
@@ -93,6 +101,19 @@ def approve(
     call_id: Id,
     message: Message = None,
     fingerprint: Fingerprint = None,
+    remember: Annotated[
+        str | None,
+        typer.Option("--remember", metavar="TIME", help="Make a standing grant too, for so long: `12h`, `7d`."),
+    ] = None,
+    max_uses: Annotated[
+        int | None, typer.Option("--max-uses", min=1, help="Uses of that grant; 10 if not given.")
+    ] = None,
+    any_value: Annotated[
+        list[str] | None, typer.Option("--any", metavar="ARG", help="Let this argument be anything; repeatable.")
+    ] = None,
+    when: Annotated[
+        str | None, typer.Option("--when", metavar="CONDITION", help="Narrow the grant by a condition.")
+    ] = None,
     yes: Yes = False,
     url: Url = None,
     state_dir: StateDir = None,
@@ -108,8 +129,23 @@ def approve(
     Examples:
       holdshort approvals approve i-01a1fd0c
       holdshort approvals approve i-01a1fd0c --yes --message 'go ahead'
+      holdshort approvals approve i-01a1fd0c --remember 7d --max-uses 20
+      holdshort approvals approve i-01a1fd0c --remember 7d --any path --when "under(args.path, '/data')"
     """
-    _decide("approve", call_id, {"message": message}, fingerprint, yes, (url, state_dir, token_file), as_json)
+    from holdshort.cli.remembering import wish_of
+
+    if remember is None and (max_uses is not None or any_value or when is not None):
+        usage("`--max-uses`, `--any` and `--when` say what `--remember` is to keep; give `--remember` too")
+
+    def asked(record: dict[str, Any]) -> dict[str, Any]:
+        if remember is None:
+            return {"message": message}
+        wish, words = wish_of(record, remember, max_uses, any_value or [], when)
+        for line in words:
+            say(line)
+        return {"message": message, "remember": wish}
+
+    _decide("approve", call_id, asked, fingerprint, yes, (url, state_dir, token_file), as_json)
 
 
 @app.command()
@@ -199,11 +235,11 @@ def resolve(
     Examples:
       holdshort approvals resolve i-01a1fd0c --ran --note 'the commit is there'
     """
-    with _reported():
-        connection = _connection(url, state_dir, token_file)
+    with reported():
+        connection = reach(url, state_dir, token_file)
         record = _find(connection, call_id)
         settled = connection.ask("POST", f"/v1/interruptions/{record['id']}/resolve", {"ran": ran, "note": note})
-        _print_json(settled) if as_json else _say(f"{settled['state']}: {settled['id']}")
+        print_json(settled) if as_json else say(f"{settled['state']}: {settled['id']}")
 
 
 @app.command()
@@ -222,8 +258,8 @@ def watch(
     """
     from holdshort.cli.watching import follow, watch_and_decide
 
-    with _reported():
-        connection = _connection(url, state_dir, token_file)
+    with reported():
+        connection = reach(url, state_dir, token_file)
         if as_json or not (sys.stdin.isatty() and sys.stdout.isatty()):
             follow(connection, as_json=as_json)
         else:
@@ -244,8 +280,8 @@ def login(
       holdshort approvals login
       holdshort approvals login i-01a1fd0c
     """
-    with _reported():
-        connection = _connection(url, state_dir, token_file)
+    with reported():
+        connection = reach(url, state_dir, token_file)
         following = "/" if call_id is None else f"/review/{_find(connection, call_id)['id']}"
         print(connection.ask("POST", "/v1/login-links", {"next": following})["url"])
 
@@ -261,12 +297,12 @@ def _decide(
 ) -> None:
     from holdshort.cli.cards import card
 
-    with _reported():
-        connection = _connection(*where)
+    with reported():
+        connection = reach(*where)
         record = _find(connection, call_id)
-        _say(card(record, _now()))
+        say(card(record, now()))
         if fingerprint is not None and fingerprint != record["fingerprint"]:
-            _finding(f"this is not the call you mean: its fingerprint is {record['fingerprint']}")
+            finding(f"this is not the call you mean: its fingerprint is {record['fingerprint']}")
         more = body(record) if callable(body) else body
         if not yes and fingerprint is None:
             _confirm(decision)
@@ -276,21 +312,32 @@ def _decide(
             f"/v1/interruptions/{record['id']}/decision",
             {name: value for name, value in said.items() if value is not None},
         )
+        if said.get("remember") is not None:
+            say(_remembered(decided))
         if as_json:
-            _print_json(decided)
+            print_json(decided)
         elif decided["state"] == "pending":
-            _say(f"recorded; {decided['required_approvals']} approvals are needed: {decided['id']}")
+            say(f"recorded; {decided['required_approvals']} approvals are needed: {decided['id']}")
         else:
-            _say(f"{decided['state']}: {decided['id']}")
+            say(f"{decided['state']}: {decided['id']}")
+
+
+def _remembered(decided: dict[str, Any]) -> str:
+    if "grant" in decided:
+        return f"remembered: {decided['grant']}; see `holdshort grants show {decided['grant']}`"
+    needed = decided["required_approvals"]
+    if decided["state"] == "pending":
+        return f"not remembered yet: {needed} approvers must ask for the same grant"
+    return f"not remembered: {needed} approver{'s' if needed > 1 else ''} would have had to ask for the same grant"
 
 
 def _confirm(decision: str) -> None:
     if not sys.stdin.isatty():
-        _usage(f"to {decision} without a terminal to ask at, give `--yes` or `--fingerprint`")
+        usage(f"to {decision} without a terminal to ask at, give `--yes` or `--fingerprint`")
     sys.stderr.write(f"{decision} exactly this? [y/N] ")
     sys.stderr.flush()
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        _finding("nothing was decided")
+        finding("nothing was decided")
 
 
 def _find(connection: "Connection", call_id: str) -> dict[str, Any]:
@@ -314,9 +361,9 @@ def _find(connection: "Connection", call_id: str) -> dict[str, Any]:
         if cursor is None:
             break
     if not found:
-        _finding(f"there is no call `{call_id}`")
+        finding(f"there is no call `{call_id}`")
     if len(found) > 1:
-        _usage(f"`{call_id}` means {len(found)} calls: {', '.join(sorted(found)[:5])}")
+        usage(f"`{call_id}` means {len(found)} calls: {', '.join(sorted(found)[:5])}")
     return next(iter(found.values()))
 
 
@@ -326,16 +373,16 @@ def _arguments(given: str | None, record: dict[str, Any]) -> dict[str, Any]:
 
     if given is None:
         if not sys.stdin.isatty():
-            _usage("give the new arguments with `--args`; there is no terminal to edit them at")
+            usage("give the new arguments with `--args`; there is no terminal to edit them at")
         text = _edited(ascii_json(record["arguments"]) + "\n")
     else:
         text = _text(given)
     try:
         value = decode(text.encode())
     except MalformedMessage as error:
-        _usage(str(error).replace("the message", "the new arguments", 1))
+        usage(str(error).replace("the message", "the new arguments", 1))
     if not isinstance(value, dict):
-        _usage("arguments are a JSON object: `{...}`")
+        usage("arguments are a JSON object: `{...}`")
     return value
 
 
@@ -352,10 +399,10 @@ def _edited(text: str) -> str:
         try:
             subprocess.run([*editor, file.name], check=True)  # noqa: S603 (the person's own editor)
         except (OSError, subprocess.CalledProcessError) as error:
-            _usage(f"the editor failed: {error}; set EDITOR, or give the new arguments with `--args`")
+            usage(f"the editor failed: {error}; set EDITOR, or give the new arguments with `--args`")
         typed = Path(file.name).read_text()
     if typed == text:
-        _finding("nothing was changed, and nothing decided")
+        finding("nothing was changed, and nothing decided")
     return typed
 
 
@@ -375,68 +422,9 @@ def _text(given: str) -> str:
     try:
         return sys.stdin.read() if given == "@-" else Path(given[1:]).read_text()
     except (OSError, UnicodeDecodeError) as error:
-        _usage(f"`{given[1:]}` cannot be read: {error}")
-
-
-def _connection(url: str | None, state_dir: Path | None, token_file: Path | None) -> "Connection":
-    from holdshort.cli.endpoint import connect
-
-    connection = connect(url, state_dir, token_file)
-    if not connection.url.startswith(("http://", "https://")):
-        _usage(f"`{connection.url}` is not an address: expected http://HOST:PORT")
-    return connection
-
-
-@contextmanager
-def _reported() -> Generator[None]:
-    """Turn what goes wrong into a line on standard error and an exit code."""
-    from holdshort.approvals.inert import plain
-    from holdshort.cli.cards import conflict
-    from holdshort.cli.endpoint import NoProxy, NoToken, Told
-
-    try:
-        yield
-    except Told as told:
-        words = None if told.record is None else conflict(told.code, told.record)
-        if told.status == 401:
-            _usage("the proxy does not know this approver token")
-        _finding(words or plain(str(told)))
-    except (NoProxy, NoToken) as error:
-        _usage(plain(str(error)))
-    except BrokenPipeError:
-        # Whoever read us has enough. Python would complain again while it closes.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit(0) from None
-
-
-def _finding(words: str) -> NoReturn:
-    _say(f"holdshort: {words}")
-    raise typer.Exit(1)
-
-
-def _usage(words: str) -> NoReturn:
-    _say(f"holdshort: {words}")
-    raise typer.Exit(2)
-
-
-def _say(words: str) -> None:
-    print(words, file=sys.stderr)
+        usage(f"`{given[1:]}` cannot be read: {error}")
 
 
 def _say_lines(lines: Iterator[str]) -> None:
     for line in lines:
-        _say(line)
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2))
-
-
-def _print_table(found: Any) -> None:
-    from rich.console import Console
-
-    Console(soft_wrap=False).print(found)
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)  # noqa: TID251 (for words on a screen only)
+        say(line)
