@@ -46,6 +46,21 @@ async def test_of_several_processes_that_decide_one_wins(place: SQLitePlace) -> 
         assert [record.by for record in (await store.get("i-1")).decisions] == winners
 
 
+async def test_several_processes_that_see_a_new_tool_agree_on_its_pin(place: SQLitePlace) -> None:
+    async with place.open():
+        pass
+
+    told = await race(place, "see_tool")
+
+    (accepted,) = {one["accepted"] for one in told}
+    assert accepted in {one["own"] for one in told}
+    async with place.open() as store:
+        rows = [entry.fields["action"] async for entry in store.entries() if entry.fields["kind"] == "pin"]
+        assert sorted(rows) == ["changed"] * (RACERS - 1) + ["pinned"]
+        assert store.pins.digests("files")["read"].accepted == accepted
+        assert (await store.verify()).ok
+
+
 async def test_of_several_processes_that_claim_one_runs_it(place: SQLitePlace) -> None:
     async with place.open() as store:
         call = await store.park(parked())

@@ -18,9 +18,9 @@ import anyio
 import anyio.to_thread
 
 from holdshort.errors import HoldshortError, StateError
-from holdshort.interruption import Expire, Finish, Outcome, OutcomeKind, Step
+from holdshort.interruption import Expire, Finish, Outcome, OutcomeKind, Step, definition_digest
 from holdshort.policy import Because
-from holdshort.store import SQLiteStore, Use, open_store
+from holdshort.store import Sighting, SQLiteStore, Use, open_store
 from interruption.samples import AGENT, EXPIRY, NOW, event_for, parked
 from store.places import approval, claim, row
 
@@ -47,6 +47,15 @@ async def attach(store: SQLiteStore) -> dict[str, Any]:
 
 async def spend(store: SQLiteStore) -> dict[str, Any]:
     return {"spent": await store.spend("nonce", NOW)}
+
+
+async def see_tool(store: SQLiteStore) -> dict[str, Any]:
+    """Meet a tool that every racer sees with another definition."""
+    content = {"definition": {"name": "read", "description": store.owner}, "server": "s"}
+    seen = Sighting(definition_digest(content), content)
+    pin = (await store.pins.see("files", {"read": seen}, at=NOW, accept_new=True))["read"]
+    assert pin.accepted is not None
+    return {"accepted": pin.accepted.digest, "own": seen.digest}
 
 
 async def use_grant(store: SQLiteStore) -> dict[str, Any]:
@@ -156,6 +165,7 @@ DEEDS: Final[dict[str, Deed]] = {
     "record": record,
     "run_forever": run_forever,
     "run_through": run_through,
+    "see_tool": see_tool,
     "spend": spend,
     "use_grant": use_grant,
     "wait": wait,

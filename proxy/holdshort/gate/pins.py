@@ -14,9 +14,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
+from time import monotonic
 from typing import Any, Final
 
-import anyio
+import anyio.lowlevel
 
 from holdshort.errors import StateError
 from holdshort.gate.upstream import Log
@@ -33,6 +34,7 @@ LOOK_SECONDS: Final = 0.05
 
 _NAMES_SHOWN: Final = 20
 _MOST_REMEMBERED: Final = 10_000
+_AT_ONCE: Final = 32
 _MOST_PINS: Final = 10_000
 """Of one scope. A server that invents more names than this has tools that are not pinned."""
 
@@ -125,7 +127,7 @@ class PinBook:
         Raises:
             StateError: the store cannot be read.
         """
-        now = anyio.current_time()
+        now = monotonic()
         if now >= self._look_at:
             self._generation = self.store.pins.generation()
             self._look_at = now + LOOK_SECONDS
@@ -192,9 +194,11 @@ class ServerPins:
         return [each.with_pinned(self._is_pinned(each)) for each in definitions]
 
     def needs_pinning(self, definition: Definition) -> bool:
-        """Whether the store has yet to be told of this definition."""
-        mode, digest = self._book.mode, _digest_of(definition)
-        return mode is not PinMode.OFF and digest is not None and self._news(definition.name, digest, mode)
+        """Whether the tool has no pin: it was forgotten, or pins count only now. What changed, a list tells."""
+        mode, pin = self._book.mode, self._digests.get(definition.name)
+        if mode is PinMode.OFF or _digest_of(definition) is None:
+            return False
+        return pin is None or (pin.accepted is None and mode is PinMode.FIRST_USE)
 
     async def settle(self, definitions: Sequence[Definition]) -> tuple[list[Definition], Stamp]:
         """Compare what a server shows with its pins, and keep what is new or changed before anybody is told.
@@ -204,6 +208,8 @@ class ServerPins:
         Raises:
             StateError: the store cannot be read.
         """
+        if self._book.mode is not PinMode.OFF:
+            await _digest_all(definitions)
         mode = self._book.mode
         if mode is PinMode.OFF:
             return [each.with_pinned(True) for each in definitions], (mode, 0)
@@ -383,6 +389,15 @@ async def admitted(pins: ServerPins | None, reply: Frame) -> Frame:
     value = json.loads(reply.raw)  # read anew: the fast reader rounds large integers
     del value["result"]["instructions"]
     return Frame(value, kind=reply.kind)
+
+
+async def _digest_all(definitions: Sequence[Definition]) -> None:
+    """Make digests that nobody needed before, a few at a time: a thousand definitions must not hold up other calls."""
+    fresh = [each for each in definitions if "digest" not in each.__dict__]
+    for number, each in enumerate(fresh, start=1):
+        _digest_of(each)
+        if number % _AT_ONCE == 0:
+            await anyio.lowlevel.checkpoint()
 
 
 def _digest_of(definition: Definition) -> str | None:
