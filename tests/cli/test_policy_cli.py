@@ -110,64 +110,90 @@ def test_check_of_a_broken_file_exits_1_with_one_line(path: Path, monkeypatch: p
 
 
 def test_explain_says_the_verdict_and_what_every_layer_said(files: Path) -> None:
-    result = run("explain", "github", "search", "--args", '{"q": "x"}')
+    result = run("explain", "github", "search", "--args", '{"q": "x"}', "--now", "2026-01-05T12:00:00Z")
 
     assert result.exit_code == 0
     assert result.stdout.splitlines() == [
         "allow: github__search called by local",
         "because mcpServers.github.require_approval: never",
-        "  team.yaml: abstains: none of its 2 rules matches",
-        "  mcpServers.github.require_approval: rule `never` says allow (holdshort.yaml:5:5)",
+        "",
+        "1. What was asked",
+        '   arguments: {"q": "x"}',
+        "   time: 2026-01-05T12:00:00Z",
+        (
+            "   tool: not read-only, destructive, not idempotent, open-world "
+            "(nothing is known of it, so MCP's careful defaults hold)"
+        ),
+        "",
+        "2. What each layer says",
+        "   team.yaml: abstains",
+        "     - no-delete (team.yaml:4:5): is about `*__delete_*`",
+        "     - refunds (team.yaml:5:5): is about `*__refund`",
+        "   mcpServers.github.require_approval: says allow <- decides",
+        "     - never (holdshort.yaml:5:5): says allow: it matches, and has no condition",
+        "",
+        "3. Why this verdict",
+        "   only one layer has an opinion",
+        "   `pins: first_use`: the definition counts as the pinned one",
     ]
 
 
-def test_explain_says_the_terms_of_an_ask(files: Path) -> None:
+def test_explain_says_the_terms_of_an_ask_and_where_each_is_from(files: Path) -> None:
     lines = run("explain", "github", "refund").stdout.splitlines()
 
     assert lines[0] == "ask: github__refund called by local"
-    assert lines[-1] == "terms: 1 approval by any approver; approve, reject; expires after 0:30:00; runs when claimed"
+    assert lines[lines.index("4. How it is decided") + 1 :] == [
+        "   approvers: any approver",
+        "   required_approvals: 1  (team.yaml: refunds)",
+        "   expires_after: 30m  (team.yaml: refunds)",
+        "   decisions: approve, reject  (team.yaml: refunds)",
+        "   execute: claimed: it runs when the agent comes back for it",
+        "   grants: yes",
+        "",
+        "5. Standing grants",
+        "   one that covers this call, made by who may decide it, would let it run without asking",
+    ]
 
 
 def test_explain_says_when_a_default_decides(files: Path) -> None:
-    assert "no layer had an opinion, so its default counts: deny" in run("explain", "github", "push").stdout
+    told = run("explain", "github", "push").stdout
+
+    assert "no layer had an opinion, so its default counts: deny" in told
+    assert "no rule of any layer speaks, so the strictest `default` counts: deny" in told
 
 
 def test_explain_as_json_holds_everything(files: Path) -> None:
-    told = json.loads(run("explain", "github", "refund", "--json").stdout)
+    told = json.loads(run("explain", "github", "refund", "--json", "--now", "2026-01-05T12:00:00Z").stdout)
 
-    digest = told.pop("policy_digest")
-    assert len(digest) == 64
-    assert told == {
-        "server": "github",
-        "tool": "refund",
-        "agent": "local",
-        "verdict": "ask",
-        "because": [{"layer": "team.yaml", "rule": "refunds"}],
-        "layers": [
-            {
-                "layer": "team.yaml",
-                "rule": "refunds",
-                "action": "ask",
-                "says": "rule `refunds` says ask",
-                "place": "team.yaml:5:5",
-            },
-            {
-                "layer": "mcpServers.github.require_approval",
-                "rule": None,
-                "action": None,
-                "says": "abstains: its one rule does not match",
-                "place": None,
-            },
-        ],
-        "terms": {
-            "approvers": [],
-            "required_approvals": 1,
-            "expires_after_seconds": 1800.0,
-            "decisions": ["approve", "reject"],
-            "execute": "claimed",
-        },
-        "errors": [],
+    assert len(told["policy_digest"]) == 64
+    assert (told["kind"], told["server"], told["tool"], told["agent"]) == ("tool", "github", "refund", "local")
+    assert (told["verdict"], told["because"]) == ("ask", [{"layer": "team.yaml", "rule": "refunds"}])
+    assert [(layer["layer"], layer["part"], layer["action"]) for layer in told["layers"]] == [
+        ("team.yaml", "decides", "ask"),
+        ("mcpServers.github.require_approval", "abstains", None),
+    ]
+    assert told["layers"][0]["rules"][1] == {
+        "rule": "refunds",
+        "action": "ask",
+        "outcome": "speaks",
+        "says": "says ask: it matches, and has no condition",
+        "place": "team.yaml:5:5",
+        "condition": [],
     }
+    assert told["terms"] == {
+        "approvers": [],
+        "required_approvals": 1,
+        "expires_after_seconds": 1800.0,
+        "decisions": ["approve", "reject"],
+        "execute": "claimed",
+        "grants": True,
+    }
+    assert told["terms_from"][1] == {
+        "term": "required_approvals",
+        "says": "1",
+        "said_by": [{"layer": "team.yaml", "rule": "refunds"}],
+    }
+    assert told["errors"] == []
 
 
 @pytest.mark.parametrize(

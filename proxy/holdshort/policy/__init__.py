@@ -10,7 +10,7 @@ from holdshort.policy.cel import (
 )
 from holdshort.policy.conditions import read_only_tools
 from holdshort.policy.decide import Policy, compile_policy, decide
-from holdshort.policy.explain import Explanation, LayerOpinion, explain
+from holdshort.policy.explain import Explanation, LayerOpinion, RuleReason, explain
 from holdshort.policy.globs import BadPattern, NamePattern, ToolPattern, parse_name_pattern, parse_tool_pattern
 from holdshort.policy.grants import (
     ANY_VALUE,
@@ -93,6 +93,7 @@ __all__ = [
     "PolicyError",
     "Proposal",
     "Rule",
+    "RuleReason",
     "Scope",
     "Terms",
     "ToolFacts",

@@ -202,7 +202,7 @@ def _decided(policy: Policy, traces: Sequence[LayerTrace], verdict: Verdict, que
         return "no rule of any layer speaks and no file has a `default`; then every call asks"
     others = {rule.action for rule in opinions} - {verdict.action}
     if not others:
-        return "every layer with an opinion says so" if len(opinions) > 1 else "one layer has an opinion"
+        return "all layers with an opinion say so" if len(opinions) > 1 else "only one layer has an opinion"
     weaker = sorted(others, key=lambda action: -action.strictness)
     return f"{verdict.action} is stricter than {' and '.join(weaker)}; across layers the strictest wins"
 
@@ -211,7 +211,7 @@ def _pins(policy: Policy, call: Call) -> str:
     if policy.pins is PinMode.OFF:
         return "`pins: off`: definitions are not compared"
     if call.tool.pinned:
-        return f"`pins: {policy.pins}`: the definition is the pinned one"
+        return f"`pins: {policy.pins}`: the definition counts as the pinned one"
     if policy.pins is PinMode.STRICT:
         return "`pins: strict`: the tool is new or differs from its pin, so it is hidden until somebody accepts it"
     return "`pins: first_use`: the definition differs from its pin, so calling it is at least ask"

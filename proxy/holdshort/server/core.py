@@ -25,6 +25,7 @@ from holdshort.gate.pins import PinBook, scope_of
 from holdshort.gate.seal import Sealer, load_seal_key
 from holdshort.gate.upstream import Eras, Link, Log, Upstream, UpstreamError, UpstreamLimits
 from holdshort.policy import Call, Caller, Policy, ToolFacts, explain
+from holdshort.policy.telling import explanation_json
 from holdshort.server.clock import new_id, utc_now
 from holdshort.server.decisions import DecisionsFollowed, runs_on_decision
 from holdshort.server.hangup import reload_on_hangup
@@ -151,16 +152,9 @@ class Core:
         """Return what policy would say about a call, layer by layer."""
         facts = self.facts_of(question["server"], {"name": question["tool"]})
         caller = Caller(question["agent"], frozenset(question["groups"]), question.get("client"))
-        found = explain(self.in_force.policy(), Call(facts, question["arguments"], caller, utc_now()))
-        return {
-            "action": found.verdict.action,
-            "because": [asdict(because) for because in found.verdict.because],
-            "errors": list(found.verdict.errors),
-            "layers": [
-                {"layer": layer.layer, "rule": layer.rule, "action": layer.action, "words": layer.words}
-                for layer in found.layers
-            ],
-        }
+        call = Call(facts, question["arguments"], caller, utc_now())
+        told = explanation_json(explain(self.in_force.policy(), call), call)
+        return {"action": told["verdict"], **told}
 
 
 def request_limits(config: Config) -> Limits:

@@ -114,22 +114,22 @@ def problem_json(problem: "Problem") -> dict[str, Any]:
     }
 
 
-def parse_arguments(text: str) -> dict[str, Any]:
+def parse_arguments(text: str, option: str = "--args") -> dict[str, Any]:
     from holdshort.wire import MalformedMessage, decode
 
     if text.startswith("@"):
         try:
             raw = Path(text[1:]).read_bytes()
         except OSError as error:
-            fail_usage(f"--args: `{text[1:]}` cannot be read: {(error.strerror or type(error).__name__).lower()}")
+            fail_usage(f"{option}: `{text[1:]}` cannot be read: {(error.strerror or type(error).__name__).lower()}")
     else:
         raw = text.encode("utf-8", "surrogateescape")
     try:
         value = decode(raw)
     except MalformedMessage as error:
-        fail_usage(f"--args: {error}")
+        fail_usage(f"{option}: {error}")
     if not isinstance(value, dict):
-        fail_usage('--args: expected a JSON object, as in \'{"path": "/tmp"}\'')
+        fail_usage(option + ': expected a JSON object, as in \'{"path": "/tmp"}\'')
     return value
 
 

@@ -1,0 +1,115 @@
+"""Calls that happened, taken from the state folder: as they came, for asking today's policy about them again."""
+
+import os
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from holdshort.cli.policy.common import fail_usage
+
+if TYPE_CHECKING:
+    import apsw
+
+    from holdshort.policy import Policy
+
+__all__ = ["Past", "find_interruption", "find_row"]
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """One call as it came. `arguments` is None where only its row in the log is left, which holds none."""
+
+    server: str
+    tool: str
+    agent: str
+    arguments: dict[str, Any] | None = field(repr=False, default=None)
+    client: str | None = None
+    client_version: str | None = None
+    at: datetime | None = None
+    then: str = ""
+    """What was said at the time."""
+    policy_digest: str | None = None
+
+    def words(self, policy: "Policy") -> list[str]:
+        """Return what was said then, and whether the policy is still that one."""
+        lines = [f"then: {self.then}"]
+        if self.policy_digest is not None and self.policy_digest != policy.digest:
+            lines.append(f"the policy was another one then ({self.policy_digest[:12]}; it is {policy.digest[:12]} now)")
+        if self.arguments is None:
+            lines.append("the log holds no arguments; none are assumed unless `--args` gives them")
+        return lines
+
+
+def find_interruption(folder: Path | None, interruption: str) -> Past:
+    """Return the call that was parked under this id; ends the command when there is none."""
+    from holdshort.errors import HoldshortError
+    from holdshort.store import queries
+
+    with _opened(folder) as connection:
+        try:
+            record = queries.get(connection, interruption)
+        except HoldshortError:
+            fail_usage(f"--interruption: there is no `{interruption[:80]}` in this state folder")
+    asked = record.requested_by
+    reasons = ", ".join(f"{reason.layer}: {reason.rule}" for reason in record.because)
+    return Past(
+        record.server,
+        record.tool,
+        asked.agent,
+        dict(record.arguments),
+        asked.client,
+        asked.client_version,
+        record.created_at,
+        f"it was parked ({reasons}), and is {record.state.value}",
+        record.policy_digest,
+    )
+
+
+def find_row(folder: Path | None, sequence: int) -> Past:
+    """Return the call that a row of the log is about; ends the command when there is none."""
+    from holdshort.store import log
+
+    with _opened(folder) as connection:
+        row = next(log.read(connection, after=sequence - 1, limit=1), None)
+    if row is None or row.sequence != sequence:
+        fail_usage(f"--from-log: the log has no row {sequence}")
+    fields: Mapping[str, Any] = row.fields
+    if not fields.get("tool"):
+        fail_usage(f"--from-log: row {sequence} ({fields.get('kind')}) is about no call")
+    if fields.get("interruption"):
+        return find_interruption(folder, str(fields["interruption"]))
+    detail = fields.get("detail")
+    digest = detail.get("policy_digest") if isinstance(detail, Mapping) else None
+    at = fields.get("at")
+    return Past(
+        str(fields["server"]),
+        str(fields["tool"]),
+        str(fields["agent"]),
+        at=datetime.fromisoformat(at).astimezone(UTC) if isinstance(at, str) else None,
+        then=f"the log says {fields.get('kind')}",
+        policy_digest=digest if isinstance(digest, str) else None,
+    )
+
+
+@contextmanager
+def _opened(folder: Path | None) -> "Generator[apsw.Connection]":
+    from holdshort.errors import StateError
+    from holdshort.store.connection import open_reader
+    from holdshort.store.folder import DATABASE, choose_folder
+    from holdshort.store.schema import require_current
+
+    path = choose_folder(folder, os.environ) / DATABASE
+    if not path.is_file():
+        fail_usage(f"there is no state in `{path.parent}`; choose the folder with `--state-dir`")
+    try:
+        connection = open_reader(path)
+        try:
+            require_current(connection)
+            yield connection
+        finally:
+            connection.close()
+    except StateError as error:
+        fail_usage(str(error))
