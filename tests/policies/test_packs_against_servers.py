@@ -14,7 +14,7 @@ import pytest
 from gate.upstream.harness import Notes
 from holdshort.config import Config, ServerConfig, load_layer, pack_path
 from holdshort.config.cases import load_cases
-from holdshort.policy import Action, Call, Caller, Policy, ToolFacts, compile_policy
+from holdshort.policy import Action, Call, Caller, CelCondition, Policy, ToolFacts, check_condition, compile_policy
 from holdshort.server.survey import Survey, survey
 from policies.servers import LIVE, Live
 
@@ -73,6 +73,24 @@ async def test_every_listed_tool_has_its_case(surveys: Mapping[str, Survey], liv
     asked = {case.question.tool.name for case in cases if isinstance(case.question, Call)}
 
     assert {tool.name for tool in facts(surveys[live.label])} - asked == set()
+
+
+@by_server
+async def test_the_conditions_of_a_pack_fit_the_arguments_that_tools_take(
+    surveys: Mapping[str, Survey], live: Live
+) -> None:
+    """An argument that a server renames would make a condition fail, and every call ask or be refused."""
+    tools = {definition.facts.name: definition.raw for definition in surveys[live.label].definitions}
+    checked = [
+        (rule.id, pattern.tool, problem.message)
+        for rule in pack(live.pack).layers[0].rules
+        if isinstance(rule.when, CelCondition)
+        for pattern in rule.tools
+        if pattern.tool in tools
+        for problem in check_condition(rule.when, tools[pattern.tool]["inputSchema"])
+    ]
+
+    assert checked == []
 
 
 @by_server
