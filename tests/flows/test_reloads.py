@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 from collections import Counter
 from collections.abc import AsyncGenerator, Mapping
@@ -74,6 +75,18 @@ async def refused(proxy: ProxyKit, reason: str) -> dict[str, Any]:
         return found if found["refused"] is not None and found["refused"]["reason"] == reason else None
 
     return await until_async(there, f"a refusal, {reason}\n{proxy.process.told()}", within=5)
+
+
+async def loosen(proxy: ProxyKit, policy: Mapping[str, Any]) -> dict[str, Any]:
+    """Put a policy in force that is, or may be, more permissive than the one there is: its file says so."""
+    before = (await view(proxy))["digest"]
+    proxy.set_policy({**policy, "loosens": before[:12]})
+    return await in_force(proxy, rules=len(policy["rules"]))
+
+
+def parent(pid: int) -> int:
+    """The process that started `pid`."""
+    return int(re.findall(r"^PPid:\t(\d+)", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)[0])
 
 
 class Ears:
@@ -331,6 +344,37 @@ async def test_rules_about_people_the_process_does_not_know_are_refused(scene: S
     assert (await in_force(proxy, rules=1))["refused"] is None
 
 
+async def test_a_policy_that_loosens_is_refused_until_the_file_says_that_it_is_meant(scene: Scene) -> None:
+    """The line is bound to the policy that it replaces: forgotten, it permits nothing the next time."""
+    proxy = scene.proxy
+    await loosen(proxy, layer("ask", write_thing="deny"))
+    before = (await view(proxy))["digest"]
+    looser = layer("ask", write_thing="allow", crash="hide")
+    proxy.set_policy(looser)
+    told = await refused(proxy, "loosens")
+    async with scene.agent() as agent:
+        while_refused = await agent.call("write_thing", WRITE)
+    proxy.set_policy({**looser, "loosens": before[:12]})
+    await in_force(proxy, rules=2)
+    async with scene.agent() as agent:
+        once_in_force = await agent.call("write_thing", WRITE)
+    looser["rules"].append({"id": "more", "tools": "*__destroy_thing", "action": "allow"})
+    proxy.set_policy({**looser, "loosens": before[:12]})
+    again = await refused(proxy, "loosens")
+
+    assert f'loosens: "{before[:12]}"' in told["problems"][0]
+    assert "write_thing" in told["problems"][1]
+    assert told["digest"] == before
+    assert while_refused.is_error
+    assert once_in_force.text == "write_thing done: letter"
+    assert f'loosens: "{again["digest"][:12]}"' in again["problems"][0]
+    found = await rows(proxy)
+    assert [row["action"] for row in found] == ["start", "reload", "refused", "reload", "refused"]
+    assert found[2]["detail"]["reason"] == "loosens"
+    assert found[3]["detail"]["loosenings"] >= 1
+    assert found[3]["detail"]["digest"] == found[2]["detail"]["refused"]
+
+
 async def test_shorthand_of_a_server_that_left_the_file_counts_while_it_runs(scene: Scene) -> None:
     proxy = scene.proxy
     things = proxy.config["mcpServers"]["things"]
@@ -396,8 +440,7 @@ async def test_a_call_held_open_is_judged_anew_when_its_approval_comes(scene: Sc
 async def test_a_call_that_waits_and_is_allowed_by_now_runs_once_when_repeated(scene: Scene, client: str) -> None:
     """What waited is put away, so that nobody approves it and runs it again."""
     record = await scene.leave_pending("write_thing", WRITE)
-    scene.proxy.set_policy(layer("ask", write_thing="allow"))
-    await in_force(scene.proxy, rules=1)
+    await loosen(scene.proxy, layer("ask", write_thing="allow"))
     answer = await scene.call("write_thing", WRITE, client)
     decided = await scene.proxy.decide(record, "approve")
 
@@ -409,13 +452,11 @@ async def test_a_call_that_waits_and_is_allowed_by_now_runs_once_when_repeated(s
 
 async def test_a_call_that_ran_and_was_not_fetched_is_not_run_again_when_policy_allows_it(scene: Scene) -> None:
     rule = {"id": "at-once", "tools": "*__write_thing", "action": "ask", "execute": "on_decision"}
-    scene.proxy.set_policy({"version": 1, "default": "ask", "rules": [rule]})
-    await in_force(scene.proxy, rules=1)
+    await loosen(scene.proxy, {"version": 1, "default": "ask", "rules": [rule]})
     record = await scene.leave_pending("write_thing", WRITE)
     await scene.proxy.approve(record)
     await scene.proxy.until_state(record["id"], "executed")
-    scene.proxy.set_policy(layer("ask", write_thing="allow", echo="allow"))
-    await in_force(scene.proxy, rules=2)
+    await loosen(scene.proxy, layer("ask", write_thing="allow", echo="allow"))
     answer = await scene.call("write_thing", WRITE)
 
     assert answer.text == "write_thing done: letter"
@@ -425,8 +466,7 @@ async def test_a_call_that_ran_and_was_not_fetched_is_not_run_again_when_policy_
 async def test_a_rule_that_runs_calls_on_decision_works_from_the_reload_on(scene: Scene) -> None:
     """No such rule was there at the start; and a call parked before a later reload still runs, judged anew."""
     rule = {"id": "at-once", "tools": "*__write_thing", "action": "ask", "execute": "on_decision"}
-    scene.proxy.set_policy({"version": 1, "default": "ask", "rules": [rule]})
-    await in_force(scene.proxy, rules=1)
+    await loosen(scene.proxy, {"version": 1, "default": "ask", "rules": [rule]})
     first = await scene.leave_pending("write_thing", WRITE)
     scene.proxy.set_policy({"version": 1, "default": "ask", "rules": [rule, *ASK_BUT_HIDE["rules"]]})
     await in_force(scene.proxy, rules=2)
@@ -464,9 +504,7 @@ async def test_each_call_under_fifty_reloads_is_judged_by_one_policy_or_the_othe
 
     async def reload() -> None:
         for turn in range(50):
-            proxy.set_policy(policies[turn % 2])
-            os.kill(proxy.process.pid, signal.SIGHUP)
-            await in_force(proxy, len(policies[turn % 2]["rules"]))
+            await loosen(proxy, policies[turn % 2])
         done.set()
 
     async def call() -> None:
@@ -475,8 +513,7 @@ async def test_each_call_under_fifty_reloads_is_judged_by_one_policy_or_the_othe
                 answer = await agent.call("read_thing", WRITE)
                 found["ran" if answer.text == "read_thing done: letter" else answer.text] += 1
 
-    proxy.set_policy(policies[1])
-    await in_force(proxy, 3)
+    await loosen(proxy, policies[1])
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(reload)
         for _ in range(2):
@@ -486,6 +523,20 @@ async def test_each_call_under_fifty_reloads_is_judged_by_one_policy_or_the_othe
     assert kinds == {"ran", "refused"}, found
     assert found["ran"] == scene.spy.executed("read_thing")
     assert [row["action"] for row in await rows(proxy)].count("reload") == 51
+
+
+async def test_a_hangup_makes_a_wrap_with_a_file_read_it_and_go_on(scene: Scene) -> None:
+    """Without the signal nothing is read, and the session outlives it."""
+    async with ears(scene, "stdio") as client:
+        await client.tools()
+        record = SpyRecord(scene.folder / "wrapped.jsonl")
+        wrap = parent(record.pids()[0])
+        os.kill(wrap, signal.SIGHUP)
+        scene.proxy.set_policy(ASK_BUT_HIDE)
+        os.kill(wrap, signal.SIGHUP)
+        await until(lambda: client.heard, "the news")
+
+        assert "crash" not in await client.tools()
 
 
 @pytest.mark.parametrize("action", ["kill", "raise"])

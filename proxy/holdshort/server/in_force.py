@@ -3,7 +3,7 @@
 What is in force is in the decision log before it counts: a policy that cannot be recorded does not come into force.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -77,8 +77,10 @@ class InForce:
         await store.record(self._entry("start", self._since, _about(self._policy)))
         self._older_calls = any((await store.counts()).values())
 
-    async def replace(self, policy: Policy, store: Store, now: datetime, *, loosenings: Sequence[str] = ()) -> Policy:
+    async def replace(self, policy: Policy, store: Store, now: datetime, *, loosenings: int = 0) -> Policy:
         """Put `policy` in force and return the one before; the calls that are judged from here on are judged by it.
+
+        `loosenings`: in how many ways it is more permissive, all of them acknowledged.
 
         Raises:
             StateError: it cannot be recorded, so nothing changed.
@@ -86,7 +88,7 @@ class InForce:
         before = self._policy
         detail = _about(policy) | {"replaces": before.digest}
         if loosenings:
-            detail["loosenings"] = len(loosenings)
+            detail["loosenings"] = loosenings
         await store.record(self._entry("reload", now, detail))
         self._policy, self._since, self._refusal = policy, now, None
         self._had.add(policy.digest)

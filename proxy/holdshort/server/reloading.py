@@ -14,10 +14,11 @@ from typing import Final
 import anyio
 import anyio.to_thread
 
-from holdshort.config import Config, ConfigErrors
+from holdshort.config import LOCAL_AGENT, Config, ConfigErrors, acknowledged, acknowledgement
 from holdshort.errors import ConfigError, HoldshortError, StateError
 from holdshort.gate.upstream import Log
-from holdshort.policy import Policy, PolicyError, compile_policy
+from holdshort.policy import Caller, Policy, PolicyError, compile_policy
+from holdshort.policy.loosening import Loosening, loosenings
 from holdshort.policy.shorthand import SHORTHAND_KEYS
 from holdshort.server.file_watch import FileWatch
 from holdshort.server.in_force import InForce, Refusal
@@ -108,12 +109,27 @@ class Reloader:
         if policy.digest == self._in_force.policy().digest:
             self._unchanged(asked=asked)
             return
-        await self._put_in_force(policy, found, asked=asked)
+        found_looser = await self._looser(policy, found)
+        if found_looser and not acknowledged(found, self._in_force.policy().digest):
+            await self._refuse(_loosens(self._in_force.policy(), policy, found_looser), asked=asked)
+            return
+        await self._put_in_force(policy, found, found_looser, asked=asked)
 
-    async def _put_in_force(self, policy: Policy, found: Config, *, asked: bool) -> None:
+    async def _looser(self, policy: Policy, found: Config) -> Sequence[Loosening]:
+        """Return every way in which `policy` is more permissive than the one in force."""
+        before = self._in_force.policy()
+        agents = tuple(Caller(agent.name, agent.groups) for agent in self._config.agents) or (Caller(LOCAL_AGENT),)
+
+        def compare() -> Sequence[Loosening]:
+            return loosenings(before, policy, agents=agents)
+
+        with _short_turns():
+            return await anyio.to_thread.run_sync(compare, abandon_on_cancel=True)
+
+    async def _put_in_force(self, policy: Policy, found: Config, looser: Sequence[Loosening], *, asked: bool) -> None:
         try:
             await fault_async("policy.reload")
-            before = await self._in_force.replace(policy, self._store, self._clock())
+            before = await self._in_force.replace(policy, self._store, self._clock(), loosenings=len(looser))
         except (StateError, OSError) as error:
             message = f"the change of policy cannot be recorded, so it does not count: {error}"
             await self._refuse(Refusal("unrecorded", (message,), policy.digest), asked=asked)
@@ -123,6 +139,8 @@ class Reloader:
         self._told = None
         rules = sum(len(layer.rules) for layer in policy.layers)
         self._log.info("policy.reloaded", digest=policy.digest[:12], replaces=before.digest[:12], rules=rules)
+        for each in looser[:_MOST_SHOWN]:
+            self._log.warning("policy.loosened", acknowledged=str(each))
         for note in found.notes[:_MOST_SHOWN]:
             self._log.warning("policy.note", note=str(note))
         await self._after(before, policy)
@@ -188,6 +206,15 @@ def changed_keys(running: Config, found: Config) -> tuple[str, ...]:
         else:
             changed.append(name)
     return tuple(changed)
+
+
+def _loosens(before: Policy, after: Policy, found: Sequence[Loosening]) -> Refusal:
+    ways = "in one way" if len(found) == 1 else f"in {len(found)} ways"
+    how = (
+        f"the policy on disk is more permissive than the one in force, {ways}; if that is meant, add this line to "
+        f"`holdshort.yaml` or to a policy file: {acknowledgement(before.digest)}"
+    )
+    return Refusal("loosens", (how, *map(str, found)), after.digest)
 
 
 def _changed_entries(name: str, before: Sequence[object], after: Sequence[object]) -> list[str]:
