@@ -2,8 +2,8 @@
 
 Servers read URIs in their own ways: some compare text, some decode, some resolve `..`, some open a path on a disk that
 knows no case. Nobody can tell from outside which, so a rule that restricts holds when any reading matches its glob,
-and a rule that allows only when the text as written and its plainest form both do. RFC 3986 section 6.2 has the
-readings of the plainest form; the URL standard (WHATWG) those of `file:` and of backslashes.
+and a rule that allows only when the text as written and all its plain forms do. RFC 3986 section 6.2 says what those
+are; the URL standard (WHATWG) has the readings of `file:` and of backslashes.
 """
 
 import re
@@ -28,6 +28,7 @@ _PORTS: Final = {"ftp": ":21", "http": ":80", "https": ":443", "ws": ":80", "wss
 _HERE: Final = frozenset({"", "localhost", "127.0.0.1", "[::1]"})
 _BLANK: Final = "".join(map(chr, range(33)))
 _BREAKS: Final = re.compile(r"[\t\n\r]")
+_CUT: Final = re.compile(r"[?#]")
 _END: Final = re.compile(r"[?#\x00]")
 _PARAMETERS: Final = re.compile(r";[^/]*")
 _TRAILING: Final = re.compile(r"(?<![. ])[. ]++(?=/|$)")
@@ -43,10 +44,11 @@ _LONGEST_KEPT: Final = 2048
 class Readings:
     """What one URI may be read as.
 
-    `raw` is the text as written and `plain` its plainest form; a second one where a server may take what looks like a
-    host for the first step of a path. `loose` holds what some server may take it for besides.
+    `raw` is the text as written. `plain` has its plain forms: scheme and host in small letters, `.` and `..` resolved,
+    at each depth of decoding; with what stands behind the path taken as a query and as a part of the path, and with
+    what looks like a host taken as the first step of a path. `loose` holds what some server may take it for besides.
     `folded` is for `file:` alone: the same without case and without endings that some file systems do not see.
-    `unclear` is set where the plainest form was not found.
+    `unclear` is set where that came to no end.
     """
 
     raw: str
@@ -61,29 +63,30 @@ class UriPattern(ToolPattern):
     """A glob over (server, URI). Only `*` and `?` are special; every other character is itself."""
 
     @cached_property
-    def _plain(self) -> str:
-        return _plain_glob(self.tool)
-
-    @cached_property
-    def _matches_plain(self) -> Callable[[str], bool]:
-        return matcher(self._plain)
+    def _tests(self) -> tuple[Callable[[str], bool], ...]:
+        """Of the glob as it is encoded, and with nothing encoded: at each depth of decoding one of them fits."""
+        return tuple(matcher(glob) for glob in dict.fromkeys((_resolved_glob(self.tool), _plain_glob(self.tool))))
 
     @cached_property
     def _matches_folded(self) -> Callable[[str], bool]:
-        return matcher(_folded(self._plain))
+        return matcher(_folded(_plain_glob(self.tool)))
+
+    def _matches(self, reading: str) -> bool:
+        return any(test(reading) for test in self._tests)
 
     def matches_some(self, uri: Readings) -> bool:
         """Say whether any reading matches: how a rule that restricts looks at a URI."""
         return (
             uri.unclear
             or self.matches_tool(uri.raw)
-            or any(self._matches_plain(reading) for reading in (*uri.plain, *uri.loose))
+            or any(map(self._matches, uri.plain))
+            or any(map(self._matches, uri.loose))
             or any(self._matches_folded(reading) for reading in uri.folded)
         )
 
     def matches_surely(self, uri: Readings) -> bool:
-        """Say whether the text as written and its plainest form both match: how a rule that allows looks at a URI."""
-        return not uri.unclear and self.matches_tool(uri.raw) and all(map(self._matches_plain, uri.plain))
+        """Say whether the text as written and all its plain forms match: how a rule that allows looks at a URI."""
+        return not uri.unclear and self.matches_tool(uri.raw) and all(map(self._matches, uri.plain))
 
 
 def readings(uri: str) -> Readings:
@@ -99,28 +102,47 @@ def _read(uri: str) -> Readings:
     scheme, rest = (found.group(1).lower(), found.group(2)) if found else ("", text)
     if not scheme and rest[:1] in {"/", "\\"}:
         scheme = "file"  # some servers take a bare path
-    head, query = _cut(rest)
-    authority, path = _split(scheme, head)
-    authority, unclear = _decoded(authority)
-    path, unclear_path = _decoded(path)
-    query, unclear_query = _decoded(query)
-    start = _start(scheme, authority)
-    steps = path
-    path = _resolved(scheme, path, rooted=bool(authority) or scheme == "file")
-    plain = flat = unicodedata.normalize("NFC", start + path)
-    loose = [_END.split(plain, maxsplit=1)[0]]
-    loose.append(_PARAMETERS.sub("", loose[0]))
-    loose.append(loose[1].rstrip("/") or loose[1])
-    if authority and not path:
-        loose.append(f"{plain}/")
+    head = _CUT.split(rest, maxsplit=1)[0]
+    tail = rest[len(head) :]
+    parts = (*_split(scheme, head), tail)
+    surely: dict[str, None] = {}
+    loose: dict[str, None] = {}
+    for _ in range(_ROUNDS):
+        _add(scheme, parts, surely, loose)
+        decoded = (unquote(parts[0]), unquote(parts[1]), unquote(parts[2])) if "%" in text else parts
+        if decoded == parts:
+            break
+        parts = decoded
+    else:
+        return Readings(uri, tuple(surely), tuple(loose), (), unclear=True)
+    folded = tuple(dict.fromkeys(map(_folded, (*surely, *loose)))) if scheme == "file" else ()
+    return Readings(uri, tuple(surely), tuple(loose), folded)
+
+
+def _add(scheme: str, parts: tuple[str, str, str], surely: dict[str, None], loose: dict[str, None]) -> None:
+    """Add the readings of a URI at one depth of decoding: of authority, path, and what stands behind the path."""
+    authority, path, tail = parts
+    start, rooted = _start(scheme, authority), bool(authority) or scheme == "file"
+    query = tail.split("#", 1)[0].rstrip("?")
+    plain = _composed(start + _resolved(scheme, path, rooted=rooted))
+    surely[_composed(plain + query)] = None
+    if tail:
+        # A server that cuts nothing off resolves what stands behind the path, too.
+        surely[_composed(start + _resolved(scheme, path + tail, rooted=rooted))] = None
     if authority and scheme not in _SPECIAL:
         # To a scheme of somebody's own, what looks like a host may be the first step of a path.
-        flat = unicodedata.normalize("NFC", f"{scheme}://{_resolved(scheme, authority.lower() + steps, rooted=False)}")
-    folded = tuple(dict.fromkeys(map(_folded, (plain, *loose)))) if scheme == "file" else ()
-    tail = f"?{unicodedata.normalize('NFC', query)}" if query else ""
-    every = tuple(dict.fromkeys((plain, flat, *loose)))
-    surely = (plain + tail,) if flat == plain else (plain + tail, flat + tail)
-    return Readings(uri, surely, every, folded, unclear or unclear_path or unclear_query)
+        for body in dict.fromkeys((path, path + tail)):
+            flat = _resolved(scheme, authority.lower() + body, rooted=False)
+            surely[_composed(f"{scheme}://{flat}{query if body == path else ''}")] = None
+    short = _END.split(plain, maxsplit=1)[0]
+    bare = _PARAMETERS.sub("", short)
+    loose |= dict.fromkeys((plain, short, bare, bare.rstrip("/") or bare))
+    if authority and not path:
+        loose[f"{plain}/"] = None
+
+
+def _composed(text: str) -> str:
+    return unicodedata.normalize("NFC", text)
 
 
 _kept = lru_cache(maxsize=4096)(_read)
@@ -137,13 +159,6 @@ def may_meet(glob: str, other: str) -> bool:
     return (starts[0].startswith(starts[1]) or starts[1].startswith(starts[0])) and (
         ends[0].endswith(ends[1]) or ends[1].endswith(ends[0])
     )
-
-
-def _cut(rest: str) -> tuple[str, str]:
-    """Cut before `?` or `#`: what stands before, and the query without its `?`. A fragment never leaves a client."""
-    before = rest.split("#", 1)[0]
-    head, _, query = before.partition("?")
-    return head, query
 
 
 def _split(scheme: str, head: str) -> tuple[str, str]:
@@ -187,14 +202,10 @@ def _resolved(scheme: str, path: str, *, rooted: bool) -> str:
     return start + "/".join(steps) + end
 
 
-def _decoded(text: str) -> tuple[str, bool]:
-    """Return the text with nothing percent-encoded any more, and whether it never came to that."""
+def _decoded(text: str) -> str:
     for _ in range(_ROUNDS):
-        plain = unquote(text) if "%" in text else text
-        if plain == text:
-            return text, False
-        text = plain
-    return text, True
+        text = unquote(text)
+    return text
 
 
 def _folded(text: str) -> str:
@@ -204,10 +215,14 @@ def _folded(text: str) -> str:
 
 
 def _plain_glob(glob: str) -> str:
-    """Return the glob as it has to be for plainest forms: what can be resolved in it is, its wildcards stay."""
+    """Return the glob with nothing encoded, as it has to be for plainest forms; its wildcards stay."""
     # An encoded `*` is a character, not a wildcard, and decoding it would make it one.
     kept = _ENCODED_WILD.split(glob)
-    text = unicodedata.normalize("NFC", "%".join(_decoded(piece)[0] for piece in kept))
+    return _resolved_glob(_composed("%".join(map(_decoded, kept))))
+
+
+def _resolved_glob(text: str) -> str:
+    """Return the glob with scheme and host as readings have them."""
     if text.startswith("/"):
         text = f"file:{text}"
     found = _SCHEME.fullmatch(text)
