@@ -13,6 +13,7 @@ import pytest
 from gate.scripted import Scripted, scripted, tool
 from gate.world import LEGACY, MODERN, Client, World, interruption_of, world
 from holdshort.interruption import State
+from holdshort.policy import Layer, PinMode, compile_policy
 from holdshort.server.clock import utc_now
 from holdshort.server.core import Core
 from holdshort.store import FIRST_USE, open_store
@@ -406,3 +407,68 @@ async def test_a_call_that_waits_shows_the_difference_over_http(tmp_path: Path, 
         ]
         assert change_shown["pinned_digest"] == (await proxy.core.store.pins.get("spy", "read")).accepted.digest  # type: ignore[union-attr]
         assert await proxy.get(record.id) == record
+
+
+async def pins_become(proxy: World, mode: PinMode) -> None:
+    """As a reload does it."""
+    layers = [Layer("policy.yaml", rules=proxy.core.in_force.policy().layers[0].rules, pins=mode)]
+    await proxy.core.in_force.replace(compile_policy(layers), proxy.core.store, utc_now())
+
+
+async def test_another_mode_counts_from_the_reload_on(tmp_path: Path, spy: Scripted) -> None:
+    async with world(tmp_path, spy, layer=OFF) as proxy:
+        client = await proxy.connect()
+        assert await names(client) == ["read", "write", "destroy"]
+        await pins_become(proxy, PinMode.STRICT)
+        assert "error" in (await client.call("read")).reply
+        assert await names(client) == []
+        await pins_become(proxy, PinMode.FIRST_USE)
+        assert (await client.call("read")).text == "read done"
+        assert await names(client) == ["read", "write", "destroy"]
+        change(spy, description="something else")
+        await names(client)
+        await pins_become(proxy, PinMode.OFF)
+
+        assert (await client.call("read", {"x": 1})).text == "read done"
+
+
+async def test_a_forgotten_tool_is_pinned_anew_with_its_next_call(tmp_path: Path, spy: Scripted) -> None:
+    async with world(tmp_path, spy, layer=READS) as proxy:
+        client = await proxy.connect()
+        await names(client)
+        assert proxy.core.gate.pins is not None
+        pins = proxy.core.gate.pins.of("spy")
+        before = pins.stamp()
+        await proxy.core.store.pins.forget("spy", ["read"], by="ana", at=utc_now())
+        await until(lambda: pins.stamp() != before, "the proxy to take up that it was forgotten")
+
+        assert (await client.call("read")).text == "read done"
+        assert (await proxy.core.store.pins.get("spy", "read")).accepted_by == FIRST_USE
+
+
+async def test_the_same_list_again_costs_the_store_nothing(tmp_path: Path, spy: Scripted) -> None:
+    async with world(tmp_path, spy, layer=READS) as proxy:
+        client = await proxy.connect()
+        await names(client)
+        generation, before = proxy.core.store.pins.generation(), await rows(proxy)
+        for _ in range(3):
+            await names(client)
+            await names(await proxy.connect(MODERN))
+
+        assert (proxy.core.store.pins.generation(), await rows(proxy)) == (generation, before)
+
+
+async def test_two_sessions_that_are_shown_different_definitions_are_judged_apart(
+    tmp_path: Path, spy: Scripted
+) -> None:
+    async with world(tmp_path, spy, layer=READS) as proxy:
+        first = await proxy.connect()
+        await names(first)
+        change(spy, description="something else")
+        second = await proxy.connect()
+        await names(second)
+
+        assert (await first.call("read")).text == "read done"
+        second.calling("read", {"x": 1})
+        (record,) = await proxy.pending()
+        assert record.pinned is not None
