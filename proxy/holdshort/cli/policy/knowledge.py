@@ -85,6 +85,7 @@ def _ask(config: "Config", only: str | None) -> Knowledge:
 
 def _look(config: "Config", state_dir: Path | None, only: str | None) -> Knowledge:
     from holdshort.errors import StateError
+    from holdshort.gate.upstream import identity_digest
     from holdshort.policy.facts import facts_of
     from holdshort.store.connection import open_reader
     from holdshort.store.folder import DATABASE, choose_folder
@@ -104,12 +105,16 @@ def _look(config: "Config", state_dir: Path | None, only: str | None) -> Knowled
     except StateError as error:
         print(f"note: pinned tools are not looked at: {error}", file=sys.stderr)
         return Knowledge()
-    trusted = {server.label: server.trust_annotations for server in config.servers}
+    servers = {server.label: server for server in config.servers}
+    identities = {label: identity_digest(server) for label, server in servers.items()}
     tools: dict[str, dict[str, tuple[ToolFacts, Mapping[str, Any] | None]]] = {}
     for (server, tool), pin in pins.items():
         words = pin.seen.words
-        if server in trusted and tool and only in {None, server} and isinstance(words, Mapping):
-            facts = facts_of(server, words, trusted=trusted[server], pinned=pin.state == "pinned")
+        # Another command or URL under the same label, of another configuration perhaps, says nothing of this one.
+        same = server in servers and pin.seen.identity == identities[server]
+        if same and tool and only in {None, server} and isinstance(words, Mapping):
+            trusted = servers[server].trust_annotations
+            facts = facts_of(server, words, trusted=trusted, pinned=pin.state == "pinned")
             tools.setdefault(server, {})[tool] = (facts, _schema(words))
     return Knowledge("pins", tools) if tools else Knowledge()
 
