@@ -133,11 +133,11 @@ async def ears(scene: Scene, way: str) -> AsyncGenerator[Ears]:
             through = streamable_http_client(url, http_client=await stack.enter_async_context(http))
         made: list[Ears] = []
 
-        async def message(heard: Any) -> None:
+        async def hear(message: Any) -> None:
             if not modern:  # the library passes a subscription's messages on here as well
-                await made[0].message(heard)
+                await made[0].message(message)
 
-        client = Client(through, mode="auto" if modern else "legacy", message_handler=message)
+        client = Client(through, mode="auto" if modern else "legacy", message_handler=hear)
         made.append(Ears(client))
         await stack.enter_async_context(client)
         if modern:
@@ -227,10 +227,7 @@ def same_size_and_time(file: Path, text: str) -> None:
 def link_turned(file: Path, text: str) -> None:
     """As Kubernetes updates a ConfigMap: the file is a link through `..data`, and only that link is replaced."""
     folder = file.parent
-    for number in range(100):
-        fresh = folder / f"..{number}"
-        if not fresh.exists():
-            break
+    fresh = folder / f"..{len(list(folder.iterdir()))}"
     fresh.mkdir()
     (fresh / file.name).write_text(text)
     draft = folder / "..data_tmp"
@@ -562,7 +559,7 @@ async def test_a_reload_that_cannot_be_recorded_does_not_happen(scene: Scene, ac
     assert found[-1]["action"] == ("start" if action == "kill" else "reload")
 
 
-async def _one_rule(proxy: ProxyKit) -> Mapping[str, Any] | None:
+async def _one_rule(proxy: ProxyKit) -> dict[str, Any] | None:
     found = await view(proxy)
     return found if sum(len(each["rules"]) for each in found["layers"]) == 1 else None
 

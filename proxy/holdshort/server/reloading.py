@@ -73,6 +73,7 @@ class Reloader:
         self._watch = FileWatch(config.files)
         self._told: Refusal | None = None
         self._told_keys: tuple[str, ...] = ()
+        self._notes = {note.message for note in config.notes}
 
     def reload(self) -> None:
         """Read the files now, changed or not."""
@@ -141,8 +142,9 @@ class Reloader:
         self._log.info("policy.reloaded", digest=policy.digest[:12], replaces=before.digest[:12], rules=rules)
         for each in looser[:_MOST_SHOWN]:
             self._log.warning("policy.loosened", acknowledged=str(each))
-        for note in found.notes[:_MOST_SHOWN]:
+        for note in [each for each in found.notes if each.message not in self._notes][:_MOST_SHOWN]:
             self._log.warning("policy.note", note=str(note))
+        self._notes = {each.message for each in found.notes}
         await self._after(before, policy)
 
     def _unchanged(self, *, asked: bool) -> None:
