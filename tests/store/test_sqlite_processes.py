@@ -195,6 +195,15 @@ async def test_a_kill_at_any_point_leaves_a_known_state_and_a_whole_chain(
             await store.apply(call.id, claim(call))
 
 
+async def test_a_kill_while_a_tool_is_pinned_leaves_no_pin_without_its_row(place: SQLitePlace) -> None:
+    async with worker(place.folder, "see_tool", environ={"HOLDSHORT_FAULT": "pin.check:1:kill"}) as victim:
+        await victim.go()
+        assert await victim.died() == -9
+    async with place.open() as store:
+        assert (await store.pins.all(), [entry async for entry in store.entries()]) == ([], [])
+        assert (await store.verify()).ok
+
+
 async def test_rows_that_were_committed_survive_a_kill_before_they_are_on_disk(place: SQLitePlace) -> None:
     async with worker(place.folder, "record", environ={"HOLDSHORT_FAULT": "audit.checkpoint:1:kill"}) as victim:
         await victim.go()
