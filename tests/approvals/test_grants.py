@@ -36,7 +36,8 @@ async def made(site: Site, record: Interruption | None = None, token: str = ANA,
 async def test_an_approval_with_a_wish_makes_a_grant(site: Site) -> None:
     record = await site.park(arguments={"path": "/data/a", "force": True})
 
-    grant = await made(site, record, **{"for": "7d", "max_uses": 20, "arguments": ANY_PATH})
+    asked: dict[str, Any] = {"for": "7d", "max_uses": 20, "arguments": ANY_PATH}
+    grant = await made(site, record, **asked)
 
     at = grant["made_at"]
     assert grant == {

@@ -33,7 +33,7 @@ from holdshort.store.contract import EntryKind
 
 __all__ = ["NAVIGABLE", "make_app", "route_table"]
 
-NAVIGABLE: Final = re.compile(r"/|/login|/review/[^/]+")
+NAVIGABLE: Final = re.compile(r"/|/login|/grants|/review/[^/]+")
 """Pages another site may link to; a GET of them changes nothing."""
 
 _log = logging.getLogger(__name__)
@@ -204,6 +204,10 @@ def route_table(deps: ApprovalDeps, streams: EventStreams) -> list[Endpoint]:
         Endpoint(
             method="GET", path="/", who=Who.BROWSER, handler=pages.queue, name="queuePage",
             summary="The calls that wait", tag="page", media="text/html",
+        ),
+        Endpoint(
+            method="GET", path="/grants", who=Who.BROWSER, handler=pages.grants, name="grantsPage",
+            summary="What is approved in advance", tag="page", media="text/html",
         ),
         Endpoint(
             method="GET", path="/review/{id}", who=Who.BROWSER, handler=pages.review, name="reviewPage",

@@ -163,7 +163,7 @@ class LoginBody(_Body):
 class LoginLinkBody(_Body):
     """Where the link leads: the queue, or one call."""
 
-    next: Annotated[str, Field(pattern=r"^/(review/[A-Za-z0-9_.~-]{1,128})?$")] = "/"
+    next: Annotated[str, Field(pattern=r"^/(grants|review/[A-Za-z0-9_.~-]{1,128})?$")] = "/"
 
 
 class PreviewBody(_Body):

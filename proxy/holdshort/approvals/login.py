@@ -23,7 +23,7 @@ from holdshort.interruption import timestamp
 __all__ = ["Logins"]
 
 _log = logging.getLogger(__name__)
-_NEXT: Final = re.compile(r"/(?:review/[A-Za-z0-9_.~-]{1,128})?")
+_NEXT: Final = re.compile(r"/(?:grants|review/[A-Za-z0-9_.~-]{1,128})?")
 _WRONG: Final = "This token is not an approver's."
 _USED: Final = "This link was used already, or is too old. Ask for a new one, or use your token."
 

@@ -15,12 +15,14 @@ from starlette.responses import HTMLResponse, Response
 from holdshort.approvals.access import Visit, read_json
 from holdshort.approvals.api import require_edit_is_fine, visible
 from holdshort.approvals.bodies import PreviewBody
+from holdshort.approvals.grant_view import Proposed, proposal_view, remember_view, scope_lines
 from holdshort.approvals.inert import Kind, pieces, pretty_json
 from holdshort.approvals.problems import Refused
 from holdshort.approvals.tally import Tally
 from holdshort.approvals.view import diff_lines, snippet, view_of
 from holdshort.interruption import Interruption, State, fingerprint, is_eligible, timestamp
-from holdshort.store import Pin, PinNotFound
+from holdshort.policy import GrantState
+from holdshort.store import GrantQuery, Pin, PinNotFound
 from holdshort.store.contract import Query
 from holdshort.wire import MalformedMessage, decode
 
@@ -73,6 +75,7 @@ class Pages:
 
     def __init__(self, tally: Tally) -> None:
         self._tally = tally
+        self._proposed = Proposed()
         folder = files("holdshort.approvals") / "static"
         self._assets = {name: (folder / name).read_bytes() for name in ASSETS}
 
@@ -85,11 +88,13 @@ class Pages:
         counts = await store.counts()
         who = visit.principal
         rows = sorted(waiting.items, key=lambda record: record.expires_at)
+        proposals = await self._proposed.now(store, visit.deps.clock())
         return await _html(
             "queue.html",
             waiting=[(record, is_eligible(record, who.name, who.groups)) for record in rows],
             snippet=snippet,
             recent=recent.items,
+            proposals=[proposal_view(each) for each in proposals],
             total=counts.get(State.PENDING, 0),
             **_around(visit, sequence),
         )
@@ -100,7 +105,24 @@ class Pages:
         record = await visible(visit, visit.request.path_params["id"])
         view = partial(view_of, record, visit.principal, visit.deps.clock())
         pin = await _pin_of(visit, record)
-        return await _html("review.html", view=view, pin=pin, **_around(visit, sequence))
+        proposals = await self._proposed.now(visit.deps.store, visit.deps.clock())
+        remember = partial(remember_view, record, visit.deps.judge.call_of(record, record.arguments), proposals)
+        return await _html(
+            "review.html", view=view, pin=pin, remember=remember, snippet=snippet, **_around(visit, sequence)
+        )
+
+    async def grants(self, visit: Visit) -> Response:
+        """Answer the standing grants, and the latest that are over."""
+        store, now = visit.deps.store, visit.deps.clock()
+        sequence = await store.sequence()
+        live = frozenset({GrantState.ACTIVE})
+        active = await store.grants.list(GrantQuery(states=live, limit=visit.deps.limits.page_size), now=now)
+        over = await store.grants.list(GrantQuery(states=frozenset(GrantState) - live, limit=12), now=now)
+        shown = [
+            [(grant, grant.state(now), scope_lines(grant.scope) if grant.scope else ()) for grant in page.items]
+            for page in (active, over)
+        ]
+        return await _html("grants.html", active=shown[0], over=shown[1], **_around(visit, sequence))
 
     async def preview(self, visit: Visit) -> Response:
         """Check edited arguments as they were typed, and show what they change. Nothing is decided."""

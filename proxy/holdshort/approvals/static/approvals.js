@@ -91,7 +91,7 @@ function place(fresh) {
     if (!other || part.innerHTML === other.innerHTML) continue;
     // What is being read or typed stays as it is, unless the call itself is another now.
     if (part.id === "arguments" && !changed) continue;
-    if (part.id === "decide" && part.dataset.key === other.dataset.key && part.querySelector("form:not([hidden])")) continue;
+    if (part.id === "decide" && part.dataset.key === other.dataset.key && part.querySelector("form:not([hidden]), details.remember[open]")) continue;
     const had = part.contains(document.activeElement);
     part.replaceChildren(...[...other.childNodes].map((node) => document.importNode(node, true)));
     if (other.dataset.key) part.dataset.key = other.dataset.key;
@@ -105,6 +105,7 @@ function place(fresh) {
     if (before !== now.dataset.state) say(`Now ${now.dataset.state}. ${$("state-words")?.textContent ?? ""}`);
     bindCall();
   }
+  if (page === "grants") bindGrants();
   tick();
 }
 
@@ -323,6 +324,52 @@ async function acceptPin(button) {
   await refresh();
 }
 
+// The names and values are JSON as the server wrote it, put together here as text: no digit is lost on the way.
+function remembered() {
+  const part = $("remember");
+  if (!part?.open) return "";
+  const proposed = $("proposed")?.checked, choices = [...part.querySelectorAll("[data-name]")];
+  const named = choices.map((each) => `${each.dataset.name}:${each.checked ? '{"any":true}' : `{"in":[${each.dataset.value}]}`}`);
+  const chosen = choices.some((each) => each.checked) ? `{${named.join(",")}}` : '"exact"';
+  const when = $("remember-when").value.trim();
+  const scope = proposed
+    ? `"arguments":${$("proposal").dataset.arguments},"when":${$("proposal").dataset.when}`
+    : `"arguments":${chosen},"when":${when ? JSON.stringify(when) : "null"}`;
+  const uses = $("remember-uses").value.trim();
+  return `,"remember":{"for":${JSON.stringify($("remember-for").value)},"max_uses":${/^[0-9]+$/.test(uses) ? Number(uses) : 0},${scope}}`;
+}
+
+function bindRemember() {
+  const part = $("remember");
+  if (!part) return;
+  const tell = () => {
+    const button = $("approve"), proposed = $("proposed")?.checked;
+    const any = [...part.querySelectorAll("[data-name]:checked")].map((each) => each.parentElement.querySelector("code").textContent);
+    $("choices").disabled = Boolean(proposed);
+    $("remember-words").textContent = proposed ? "It will cover what is proposed."
+      : any.length ? `It will cover calls with any value of ${any.join(" and ")}, and everything else exactly as here.`
+      : "It will cover exactly these arguments and no others.";
+    button.firstChild.textContent = part.open ? "Approve and remember " : "Approve ";
+  };
+  part.ontoggle = tell;
+  part.oninput = tell;
+  tell();
+}
+
+function bindGrants() {
+  for (const button of document.querySelectorAll("[data-revoke]")) {
+    button.onclick = async () => {
+      button.disabled = true;
+      const outcome = await send(`/v1/grants/${encodeURIComponent(button.dataset.revoke)}/revoke`, "{}");
+      button.disabled = false;
+      if (outcome.code) { $("revoke-error").textContent = outcome.message; return; }
+      say("Revoked. The next such call asks again.");
+      await refresh();
+      bindGrants();
+    };
+  }
+}
+
 function bindCall() {
   gate();
   if ($("accept-pin")) $("accept-pin").onclick = () => acceptPin($("accept-pin"));
@@ -334,7 +381,8 @@ function bindCall() {
   }
   for (const button of document.querySelectorAll("[data-close]")) button.onclick = closeForms;
   if ($("open-all")) $("open-all").onclick = () => { openAll(); $("approve")?.focus(); };
-  if ($("approve")) $("approve").onclick = () => { if (!$("approve").disabled) decide('"decision":"approve"', "decide-error"); };
+  if ($("approve")) $("approve").onclick = () => { if (!$("approve").disabled) decide(`"decision":"approve"${remembered()}`, "decide-error"); };
+  bindRemember();
   on("reject-form", () => decide(`"decision":"reject","message":${JSON.stringify($("reason").value.trim() || null)}`, "reject-error"));
   on("respond-form", () => {
     if (!$("content").value) { $("respond-error").textContent = "Write what the agent should get."; return; }
@@ -414,6 +462,7 @@ function start() {
   setInterval(tick, 1000);
   tick();
   if (page === "review") { bindCall(); lookForNext(); }
+  if (page === "grants") bindGrants();
   follow();
 }
 
