@@ -191,7 +191,7 @@ WORDS = st.sampled_from(
 
 
 @given(st.lists(WORDS, max_size=25).map(" ".join) | st.text(max_size=60))
-@settings(max_examples=1_500, deadline=None)
+@settings(max_examples=800, deadline=None)
 @example("x.all(y,")
 @example("[[[[[")
 def test_any_text_is_read_or_refused_at_a_place_inside_it(text: str) -> None:

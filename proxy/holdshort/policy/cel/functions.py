@@ -34,7 +34,7 @@ Types = frozenset[str]
 class Function:
     """One function. Arguments count from 0, and of a method the value before the dot is number 0.
 
-    `characters_per_step` is what it costs to read its texts; `cost` is for one whose price is not by length alone.
+    A call costs `steps`, and one more for so many characters of its texts; `cost` is for a price not so simple.
     """
 
     name: str
@@ -49,6 +49,7 @@ class Function:
     validated: Mapping[int, Callable[[str], Any]] = field(default_factory=lambda: MappingProxyType({}))
     """Arguments that are tried at compile time where they are written out."""
     characters_per_step: int = 64
+    steps: int = 1
     cost: Callable[..., int] | None = None
 
 
@@ -103,10 +104,8 @@ def _to_string(value: Any) -> str:
 
 
 def _lower_ascii(text: str) -> str:
-    return text.translate(_LOWER)
-
-
-_LOWER: Final = {code: code + 32 for code in range(ord("A"), ord("Z") + 1)}
+    # Of bytes, Python lowers A-Z alone; no byte of a longer character is one of these.
+    return text.encode().lower().decode()
 
 
 def _matches(text: str, pattern: Pattern) -> bool:
@@ -142,6 +141,7 @@ _TIMES: Final = tuple(
         plain=False,
         optional=1,
         literal={1: parse_zone},
+        steps=4,
     )
     for name, read in ACCESSORS.items()
 )
@@ -172,17 +172,27 @@ FUNCTIONS: Final[Mapping[str, Function]] = MappingProxyType(
                 _to_string,
             ),
             Function("type", (TYPE_NAMES,), "type", lambda value: TypeName(type_of(value)), characters_per_step=0),
-            Function("timestamp", (STRING,), "timestamp", parse_timestamp, validated={0: parse_timestamp}),
-            Function("duration", (STRING,), "duration", parse_duration, validated={0: parse_duration}),
+            Function("timestamp", (STRING,), "timestamp", parse_timestamp, validated={0: parse_timestamp}, steps=8),
+            Function("duration", (STRING,), "duration", parse_duration, validated={0: parse_duration}, steps=8),
             *_TIMES,
-            Function("normalize_path", (STRING,), "string", normalize_path, characters_per_step=8),
-            Function("under", (STRING, STRING), "bool", under, validated={1: normalize_path}, characters_per_step=8),
-            Function("host", (STRING,), "string", host, characters_per_step=16),
+            Function("normalize_path", (STRING,), "string", normalize_path, characters_per_step=8, steps=8),
             Function(
-                "in_domain", (STRING, STRING), "bool", in_domain, validated={1: parse_domain}, characters_per_step=8
+                "under", (STRING, STRING), "bool", under, validated={1: normalize_path}, characters_per_step=8, steps=8
             ),
-            Function("is_ip", (STRING,), "bool", is_ip, characters_per_step=8),
-            Function("in_cidr", (STRING, STRING), "bool", in_cidr, validated={1: parse_cidr}, characters_per_step=2),
+            Function("host", (STRING,), "string", host, characters_per_step=8, steps=12),
+            Function(
+                "in_domain",
+                (STRING, STRING),
+                "bool",
+                in_domain,
+                validated={1: parse_domain},
+                characters_per_step=8,
+                steps=16,
+            ),
+            Function("is_ip", (STRING,), "bool", is_ip, characters_per_step=8, steps=12),
+            Function(
+                "in_cidr", (STRING, STRING), "bool", in_cidr, validated={1: parse_cidr}, characters_per_step=8, steps=32
+            ),
         )
     }
 )

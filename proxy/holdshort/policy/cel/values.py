@@ -174,7 +174,7 @@ def _equal_lists(left: list[Any], right: list[Any], meter: Meter, depth: int) ->
         raise ConditionFailed(f"a value is nested more than {MAX_VALUE_DEPTH} deep")
     if len(left) != len(right):
         return False
-    meter.charge(len(left))
+    meter.charge(2 * len(left))
     return all(equal(checked(a), checked(b), meter, depth + 1) for a, b in zip(left, right, strict=True))
 
 
@@ -183,7 +183,7 @@ def _equal_maps(left: dict[str, Any], right: dict[str, Any], meter: Meter, depth
         raise ConditionFailed(f"a value is nested more than {MAX_VALUE_DEPTH} deep")
     if left.keys() != right.keys():
         return False
-    meter.charge(len(left))
+    meter.charge(2 * len(left))
     return all(equal(checked(value), checked(right[key]), meter, depth + 1) for key, value in left.items())
 
 
