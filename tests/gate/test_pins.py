@@ -472,3 +472,23 @@ async def test_two_sessions_that_are_shown_different_definitions_are_judged_apar
         second.calling("read", {"x": 1})
         (record,) = await proxy.pending()
         assert record.pinned is not None
+
+
+async def test_a_server_that_invents_names_has_tools_that_are_not_pinned(
+    tmp_path: Path, spy: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("holdshort.gate.pins._MOST_PINS", 4)
+    async with world(tmp_path, spy, layer=READS) as proxy:
+        client = await proxy.connect()
+        await names(client)
+        spy.tools = [tool("read", read_only=True), tool("fourth"), tool("fifth")]
+        await names(client)
+        assert (await client.call("fourth")).text == "fourth done"
+        client.calling("fifth")
+        (record,) = await proxy.pending()
+
+        assert record.tool == "fifth"
+        assert len(await proxy.core.store.pins.all()) == 4
+        assert [facts["tools"] for event, facts in proxy.log.entries if event == "new tools ask until accepted"] == [
+            ["fifth"]
+        ]
