@@ -214,6 +214,8 @@ async def _warm_up(core: Core, say: Callable[[str], None]) -> None:
 def _greet(core: Core, deps: ApprovalDeps, base: str, say: Callable[[str], None]) -> None:
     say(f"MCP for agents:   {base}/mcp  (all servers), {base}/mcp/NAME  (one of: {', '.join(core.upstreams)})")
     say(f"review page:      {core.review_base}/")
+    if core.reloader is not None:
+        say("policy:           watched; what changes in the files counts without a restart")
     if core.first_token is not None:
         say(f"approver token:   {core.first_token.path}")
         if sys.stderr.isatty() or core.first_token.created:
