@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import re
+import tomllib
+from collections.abc import Iterator
 from datetime import date
 
 import pytest
 
+from docs.pages import ROOT
 from holdshort.config import load_layer, pack_names, pack_path, read_pack
 from holdshort.config.cases import load_cases
 from holdshort.config.packs import pack_folder
 from holdshort.policy import Action, Call, Kind, Policy, Rule
 from holdshort.policy.cases import run_cases
 from holdshort.policy.coverage import cover
+from kit.node import KIT
+from kit.venvs import MCP_ATLASSIAN, SQLITE
+from policies.servers import LIVE
 
 FOR_ANY_SERVER = {"ask-writes", "deny-destructive", "read-only", "strict"}
 PACKS = pack_names()
@@ -124,6 +131,32 @@ def test_every_tool_that_a_pack_names_has_its_case(name: str) -> None:
     named = {pattern.tool for rule in rules(name)[:-1] for pattern in rule.tools}
 
     assert named - asked == set()
+
+
+def test_a_pack_says_which_version_of_a_package_it_was_checked_against() -> None:
+    """So that whoever takes a newer one for the tests reads the pack again, and dates it."""
+    versions = dict(pinned_packages())
+    checked: set[str] = set()
+    for name in PACKS:
+        comment = pack_path(name).read_text().partition("\nversion:")[0]
+        said = " ".join(line.removeprefix("#").strip() for line in comment.splitlines())
+        for package, version in versions.items():
+            if re.search(rf"(?<![\w/-]){re.escape(package)} \((?:npm|PyPI)", said):
+                assert version in said, f"{name}: {package} is {version} in the tests"
+                checked.add(name)
+
+    assert checked >= {live.pack for live in LIVE}
+
+
+def pinned_packages() -> Iterator[tuple[str, str]]:
+    """Every package that the tests install at one version, npm's and PyPI's."""
+    for manifest in (KIT / "package.json", KIT / "servers" / "package.json"):
+        yield from json.loads(manifest.read_text())["dependencies"].items()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    for requirement in (*project["demo"], *project["dev"], *SQLITE, *MCP_ATLASSIAN):
+        package, exact, version = requirement.partition("==")
+        if exact:
+            yield package, version
 
 
 def test_nothing_lies_beside_the_packs_that_is_no_pack() -> None:

@@ -108,6 +108,14 @@ def test_a_pack_for_any_server_can_be_bound_to_one(tmp_path: Path) -> None:
     assert [pattern.text for pattern in sampling.targets] == ["files__sampling/createMessage"]
 
 
+def test_rules_without_tools_speak_about_the_servers_their_pack_is_bound_to(tmp_path: Path) -> None:
+    policy = layer(tmp_path, "default: allow\npacks: [{pack: read-only, servers: [files, notes]}]\n")
+
+    for label in ("files", "notes"):
+        assert decided(policy, label, "write_file") == (Action.DENY, ("read-only/other",))
+    assert decided(policy, "git", "git_commit") == (Action.ALLOW, ("default",))
+
+
 def test_a_pack_whose_server_is_not_here_is_noted_with_the_remedy(tmp_path: Path) -> None:
     found = notes(tmp_path, "{filesystems: {command: cat}}", "packs: [filesystem]\n")
 
