@@ -180,7 +180,7 @@ async def test_an_approved_call_is_fetched_before_any_grant_is_used(scene: Scene
     assert (await grant_of(scene.proxy, grant["id"]))["uses"] == 0
 
 
-async def test_a_call_that_waits_stays_with_its_approver_and_its_repetition_runs(scene: Scene) -> None:
+async def test_a_call_that_waits_stays_with_its_approver_until_its_repetition_runs(scene: Scene) -> None:
     async with scene.agent() as agent:
         first = await agent.call("write_thing", {"name": "first"})
         second = await agent.call("write_thing", {"name": "second"})
@@ -188,12 +188,15 @@ async def test_a_call_that_waits_stays_with_its_approver_and_its_repetition_runs
     remember = {"arguments": {"name": {"in": ["first", "second"]}}}
     assert (await scene.proxy.decide(record, "approve", remember=remember)).status_code == 200
 
+    waiting = await scene.proxy.interruption(str((second.interruption or {})["id"]))
+    assert waiting["state"] == "pending"
+
     answer = await asked(scene, arguments={"name": "second"})
 
     assert not answer.is_error, answer
     assert scene.spy.executed("write_thing", {"name": "second"}) == 1
-    waiting = await scene.proxy.interruption(str((second.interruption or {})["id"]))
-    assert waiting["state"] == "pending"
+    overtaken = await scene.proxy.interruption(waiting["id"])
+    assert (overtaken["state"], overtaken["decisions"]) == ("superseded", [])
 
 
 @pytest.mark.parametrize("client", ERAS)

@@ -211,8 +211,9 @@ class Gate:
             return self._noted(
                 exchange, await self._parking.park(exchange, catalog, definition, verdict, judged.policy_digest)
             )
-        if verdict.action is Action.ALLOW and not judged.recorded:
-            resumed = await self._parking.resume(exchange, catalog, definition)
+        if verdict.action is Action.ALLOW:
+            by_grant = judged.recorded
+            resumed = await (self._parking.take_up if by_grant else self._parking.resume)(exchange, catalog, definition)
             if resumed is not None:
                 return self._noted(exchange, resumed)
         if not judged.recorded:
