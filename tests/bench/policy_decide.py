@@ -16,21 +16,30 @@ from holdshort.policy import (
     Policy,
     Rule,
     ToolFacts,
+    compile_condition,
     compile_policy,
     parse_tool_pattern,
-    read_only_tools,
 )
 
 __all__ = ["main"]
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 CALLER = Caller("ci-bot", frozenset({"ci"}), "bench", "1")
+ARGUMENTS = {"amount": 120, "url": "https://api.example.com/v1/items?page=2"}
 ROUNDS = 3_000
 
 
-def build(rules: int, *, conditional: bool) -> Policy:
+CONDITIONS = {
+    "tool.read_only": "tool.read_only",
+    "args.amount": "!has(args.amount) || args.amount > 100",
+    "in_domain": 'in_domain(args.url, "example.com")',
+}
+"""What the rules ask, by the name of the case."""
+
+
+def build(rules: int, text: str | None = None) -> Policy:
     """Three layers, twenty servers, plain names and globs mixed, as a large team's files would have."""
-    when = read_only_tools() if conditional else None
+    when = None if text is None else compile_condition(text)
     made = [
         Rule(
             f"r{number}",
@@ -46,7 +55,7 @@ def build(rules: int, *, conditional: bool) -> Policy:
 def calls(rules: int, fresh: Iterator[int] | None) -> Callable[[], Call]:
     """Return a maker of calls: always the same one, or each time one of a tool never seen before."""
     last = rules - 1
-    same = Call(ToolFacts(f"server{last % 20}", f"tool{last}_x"), {"amount": 120}, CALLER, NOW)
+    same = Call(ToolFacts(f"server{last % 20}", f"tool{last}_x"), ARGUMENTS, CALLER, NOW)
     if fresh is None:
         return lambda: same
     return lambda: Call(ToolFacts(f"server{last % 20}", f"tool{last}_{next(fresh)}"), {}, CALLER, NOW)
@@ -67,16 +76,16 @@ def microseconds(policy: Policy, make: Callable[[], Call]) -> tuple[float, float
 
 def main() -> None:
     """Print the table."""
-    print(f"{'rules':>6}  {'case':<22} {'median µs':>10} {'p99 µs':>8}")
+    print(f"{'rules':>6}  {'case':<26} {'median µs':>10} {'p99 µs':>8}")
     for rules in (10, 100, 1_000, 10_000):
-        plain, conditional = build(rules, conditional=False), build(rules, conditional=True)
+        plain = build(rules)
         for case, policy, fresh in (
             ("known tool", plain, None),
             ("tool never seen", plain, count()),
-            ("known tool, condition", conditional, None),
+            *((f"known tool, {name}", build(rules, text), None) for name, text in CONDITIONS.items()),
         ):
             median, high = microseconds(policy, calls(rules, fresh))
-            print(f"{rules:>6}  {case:<22} {median:>10.2f} {high:>8.2f}")
+            print(f"{rules:>6}  {case:<26} {median:>10.2f} {high:>8.2f}")
 
 
 if __name__ == "__main__":

@@ -139,7 +139,8 @@ class _Checker:
                 types = self.shape(operand).types
                 if types is not None and not types & {"int", "double"}:
                     self.problem(f"`-` takes a number, not {named(types)}", node.offset, operand)
-                return _Shape(frozenset({"int", "double"}) if types is None else types & {"int", "double"})
+                    return _ANY
+                return _Shape(None if types is None else types & {"int", "double"})
             case Binary("||" | "&&", left, right):
                 self._bool(left, node.operator)
                 self._bool(right, node.operator)

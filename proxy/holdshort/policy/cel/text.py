@@ -82,6 +82,6 @@ def _constant(node: Constant) -> str:
         case "string":
             return json.dumps(value, ensure_ascii=False)
         case "bytes":
-            return "b" + json.dumps(value.decode("latin-1") if isinstance(value, bytes) else "")
+            return "b'" + "".join(f"\\x{byte:02x}" for byte in (value if isinstance(value, bytes) else b"")) + "'"
         case _:
             return repr(value)
