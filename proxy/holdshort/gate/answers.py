@@ -91,7 +91,8 @@ def denied(request_id: RequestId, verdict: Verdict, tool: str, era: Era) -> dict
     """Policy refuses the call; the rules are named so a person can find them."""
     text = (
         f"Refused by policy: `{tool}` may not be called with these arguments ({_rules(verdict)}). Nothing was "
-        "executed, and repeating the call will not change that. Choose another way, or tell the user that policy forbids it."
+        "executed, and repeating the call will not change that. Choose another way, or tell the user that policy "
+        "forbids it."
     )
     return _tool_result(request_id, text, era, None)
 
