@@ -1,7 +1,7 @@
 """What the user wrote, made into values: `holdshort.yaml`, its policy layers, and every problem with its place."""
 
 from holdshort.config.load import BadLabel, is_layer_file, load_config, load_layer, wrap_config
-from holdshort.config.loosening import acknowledged, acknowledgement
+from holdshort.config.loosening import acknowledged, acknowledgement, surroundings
 from holdshort.config.model import (
     DEFAULT_LISTEN,
     AgentConfig,
@@ -44,5 +44,6 @@ __all__ = [
     "pack_names",
     "pack_path",
     "read_pack",
+    "surroundings",
     "wrap_config",
 ]

@@ -10,8 +10,10 @@ from typing import Final
 from holdshort.config.document import Entry
 from holdshort.config.model import Config
 from holdshort.config.reading import Reading, is_filled
+from holdshort.policy import Caller
+from holdshort.policy.loosening import Surroundings
 
-__all__ = ["LOOSENS_DIGITS", "acknowledged", "acknowledgement", "read_loosens"]
+__all__ = ["LOOSENS_DIGITS", "acknowledged", "acknowledgement", "read_loosens", "surroundings"]
 
 LOOSENS_DIGITS: Final = 12
 """Digits of a digest that are enough to name a policy."""
@@ -36,6 +38,24 @@ def read_loosens(reading: Reading, entry: Entry | None) -> None:
 def acknowledged(config: Config, old_digest: str) -> bool:
     """Say whether the files of `config` state that it loosens the policy with `old_digest`."""
     return any(old_digest.startswith(said) for said in config.loosens)
+
+
+def surroundings(old: Config, new: Config) -> Surroundings:
+    """Return what verdicts depend on beside the policy, of two configurations."""
+    groups = {agent.name: agent.groups for agent in new.agents}
+    return Surroundings(
+        untrusted=(_untrusted(old), _untrusted(new)),
+        gone=frozenset(server.label for server in old.servers) - {server.label for server in new.servers},
+        callers=tuple(
+            (Caller(agent.name, agent.groups), Caller(agent.name, groups[agent.name]))
+            for agent in old.agents
+            if agent.name in groups
+        ),
+    )
+
+
+def _untrusted(config: Config) -> frozenset[str]:
+    return frozenset(server.label for server in config.servers if not server.trust_annotations)
 
 
 def acknowledgement(old_digest: str) -> str:

@@ -4,6 +4,7 @@ import typer
 
 from holdshort.cli.policy.cases import run_tests
 from holdshort.cli.policy.check import check
+from holdshort.cli.policy.diff import diff
 from holdshort.cli.policy.explain import explain
 from holdshort.cli.policy.lint import lint
 from holdshort.cli.policy.packs import packs
@@ -17,6 +18,7 @@ app = typer.Typer(
 )
 app.command()(check)
 app.command()(explain)
+app.command()(diff)
 app.command()(packs)
 app.command("test")(run_tests)
 app.add_typer(pin_app, name="pin")

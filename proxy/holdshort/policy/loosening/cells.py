@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from holdshort.policy.globs import ToolPattern
-from holdshort.policy.loosening.names import Glob, TooMany, combinations, glob
+from holdshort.policy.loosening.names import Glob, GlobSet, TooMany, combinations, glob
 from holdshort.policy.loosening.pairing import Pair, Spoken
 from holdshort.policy.model import Kind, Rule
 
@@ -29,17 +29,15 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class _Here:
-    """What one rule says about names on one server: the globs of its tools, and of those taken out, as numbers."""
+    """What one rule says about names on one server: the set of globs of its tools, and of those taken out, as bits."""
 
     said: Spoken
-    everything: bool
-    globs: tuple[int, ...]
-    excepted: tuple[int, ...]
+    meant: int | None
+    """None for a rule about every tool."""
+    excepted: int
 
     def matches(self, bits: int) -> bool:
-        if not self.everything and not any(bits >> number & 1 for number in self.globs):
-            return False
-        return not any(bits >> number & 1 for number in self.excepted)
+        return (self.meant is None or bool(bits & self.meant)) and not bits & self.excepted
 
 
 def cells(
@@ -50,12 +48,12 @@ def cells(
     In the place of the cells of a server that has too many, there is one `TooMany`, whose text names the server.
     """
     rules = [said for pair in pairs for said in (*pair.old, *pair.new)]
-    globs = _Numbers()
+    globs = _Sets()
     for said in rules:
         for pattern in (*_patterns(said.rule), *said.rule.except_tools):
-            globs.number(_server_glob(pattern))
+            globs.bit((_server_glob(pattern),))
         for one in name_globs(said.rule)[0]:
-            globs.number(one)
+            globs.bit((one,))
     labels = dict.fromkeys(server for server, _ in known)
     try:
         servers = combinations(globs.all, known=labels)
@@ -74,7 +72,7 @@ def cells(
 def _of_server(
     server: str, pairs: Sequence[Pair], kind: Kind, known: Known, name_globs: NameGlobs, *, everywhere: bool
 ) -> Iterator[Cell]:
-    globs = _Numbers()
+    globs = _Sets()
     here: list[tuple[list[_Here], list[_Here]]] = []
     among: int | None = 0
     for pair in pairs:
@@ -86,9 +84,9 @@ def _of_server(
                     continue
                 side.append(one)
                 for name_glob in name_globs(said.rule)[1]:
-                    globs.number(name_glob)
+                    globs.bit((name_glob,))
                 if said.touched and among is not None:
-                    among = None if one.everything else among | sum(1 << number for number in set(one.globs))
+                    among = None if one.meant is None else among | one.meant
         here.append(sides)
     if everywhere:
         among = None
@@ -96,13 +94,13 @@ def _of_server(
         return
     for found in combinations(globs.all, among=among, known=[name for label, name in known if label == server]):
         of_cell = tuple(
-            Pair(*(tuple(one.said for one in side if one.matches(found.globs)) for side in sides)) for sides in here
+            Pair(*(tuple(one.said for one in side if one.matches(found.sets)) for side in sides)) for sides in here
         )
         if everywhere or any(pair.touched for pair in of_cell):
             yield Cell(kind, server, found.name, of_cell)
 
 
-def _on(server: str, said: Spoken, globs: "_Numbers") -> _Here | None:
+def _on(server: str, said: Spoken, globs: "_Sets") -> _Here | None:
     patterns = _patterns(said.rule)
     mine = [pattern for pattern in patterns if pattern.matches_server(server)]
     if patterns and not mine:
@@ -110,9 +108,8 @@ def _on(server: str, said: Spoken, globs: "_Numbers") -> _Here | None:
     out = [pattern for pattern in said.rule.except_tools if pattern.matches_server(server)]
     return _Here(
         said,
-        not patterns,
-        tuple(globs.number(_name_glob(pattern)) for pattern in mine),
-        tuple(globs.number(_name_glob(pattern)) for pattern in out),
+        globs.bit(tuple(map(_name_glob, mine))) if patterns else None,
+        globs.bit(tuple(map(_name_glob, out))) if out else 0,
     )
 
 
@@ -128,15 +125,15 @@ def _name_glob(pattern: ToolPattern) -> Glob:
     return glob(pattern.tool, literal=pattern.literal)
 
 
-class _Numbers:
-    """Globs, each once, by number."""
+class _Sets:
+    """Sets of globs, each once, by number."""
 
     def __init__(self) -> None:
-        self._numbers: dict[Glob, int] = {}
+        self._numbers: dict[GlobSet, int] = {}
 
     @property
-    def all(self) -> list[Glob]:
+    def all(self) -> list[GlobSet]:
         return list(self._numbers)
 
-    def number(self, one: Glob) -> int:
-        return self._numbers.setdefault(one, len(self._numbers))
+    def bit(self, some: GlobSet) -> int:
+        return 1 << self._numbers.setdefault(tuple(sorted(set(some), key=repr)), len(self._numbers))

@@ -55,6 +55,12 @@ class Surroundings:
     gone: frozenset[str] = frozenset()
     callers: Sequence[tuple[Caller, Caller]] = field(default=())
 
+    def turned(self) -> "Surroundings":
+        """Return the same seen from the other policy; a server that came is not one that went."""
+        return Surroundings(
+            (self.untrusted[1], self.untrusted[0]), frozenset(), tuple((now, was) for was, now in self.callers)
+        )
+
 
 def loosenings(
     old: Policy,
@@ -221,7 +227,8 @@ class _Comparison:
             for before, after in facing.calls(leaf.world):
                 if _hidden(self.old, before) and not _hidden(self.new, after):
                     was, now = _judged(self.old, before), _judged(self.new, after)
-                    self.findings.show(difference, reasons, (), Witness(after, was, now))
+                    if now.action is Action.HIDE:  # otherwise its call is a finding already
+                        self.findings.show(difference, reasons, (), Witness(after, was, now))
                     break
             else:
                 self.findings.show(difference, reasons, (), None)

@@ -16,7 +16,7 @@ from holdshort.policy.cel.condition import CelCondition
 from holdshort.policy.cel.syntax import Node
 from holdshort.policy.cel.text import text_of
 from holdshort.policy.loosening.cells import Cell
-from holdshort.policy.loosening.names import Glob, TooMany, combinations, equals, glob
+from holdshort.policy.loosening.names import Glob, GlobSet, TooMany, combinations, equals, glob, which
 from holdshort.policy.loosening.pairing import Spoken
 from holdshort.policy.loosening.parts import FLAGS, leaves, shape, subject_of, texts_of_places, tree_of
 from holdshort.policy.loosening.values import MISSING, values_for
@@ -83,8 +83,8 @@ class Facing:
             if tree is not None:
                 for node in leaves(tree):
                     self._sort(node, literals)
-        agents = [glob(pattern.text) for rule in rules for pattern in rule.agents]
-        self._words(list(dict.fromkeys([*agents, *literals])))
+        agents = [tuple(glob(pattern.text) for pattern in rule.agents) for rule in rules if rule.agents]
+        self._words(list(dict.fromkeys([*agents, *((one,) for one in literals)])))
         self._domains: dict[str, list[Any]] = {}
         self._tests: dict[str, Question] = {}
         self._settle_domains()
@@ -173,10 +173,12 @@ class Facing:
                 recognize(node, self._wants.setdefault(about, Want()))
         self._parts[text] = _Part(node, text, about)
 
-    def _words(self, globs: list[Glob]) -> None:
+    def _words(self, sets: list[GlobSet]) -> None:
         known = ["local", *(word for caller in self._callers for word in (caller.agent, *sorted(caller.groups)))]
-        found = combinations(globs, known=known)
-        self.words = [one.name for one in found if one.name]
+        found = [one for one in combinations(sets, known=known) if one.name]
+        self.words = [one.name for one in found]
+        at = {one.sets: number for number, one in enumerate(found)}
+        self._known = {word: at[bits] for word, bits in zip(known, which(sets, known), strict=True) if bits in at}
 
     def _settle_domains(self) -> None:
         by_unknown: dict[str, list[_Part]] = {}
@@ -296,17 +298,16 @@ class Facing:
         if self._fixed is not None:
             yield self._fixed[0]
             return
-        index = {word: at for at, word in enumerate(self.words)}
         for known in self._callers:
-            if known.agent in index and all(group in index for group in known.groups):
-                alone = Callers(
-                    1 << index[known.agent] & callers.agent,
-                    sum(1 << index[group] for group in known.groups),
-                    callers.needed,
-                    callers.needed_groups,
-                )
-                if not alone.groups & ~callers.groups and alone.agents():
-                    yield known
+            words = [self._known[word] for word in (known.agent, *known.groups) if word in self._known]
+            alone = Callers(
+                1 << words[0] & callers.agent,
+                sum(1 << word for word in set(words[1:])),
+                callers.needed,
+                callers.needed_groups,
+            )
+            if not alone.groups & ~callers.groups and alone.agents():
+                yield known
         agent = _lowest(callers.agents())
         groups = {_lowest(words & callers.groups) for words in callers.needed_groups}
         groups |= {_lowest(words & callers.groups) for words in callers.needed if not words >> agent & 1}

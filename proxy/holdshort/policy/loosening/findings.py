@@ -55,7 +55,8 @@ class Loosening:
     """One way in which a policy is more permissive than another: what `was` the case, and what is `now`.
 
     `aspect` is `action`, a term of `ask` (`approvers`, `required_approvals`, `expires_after`, `decisions`, `execute`,
-    `grants`), `listed`, `pins`, `trust_annotations`, or `unproven` where it could not be shown that there is none.
+    `grants`) or several of them (`terms`), `listed`, `pins`, or `unproven` where it could not be shown that there is
+    none.
     `old` and `new` are the rules that carried the verdicts. A `witness` is there but for `unproven` and for settings.
     """
 
@@ -119,10 +120,15 @@ class Findings:
     def all(self) -> tuple[Loosening, ...]:
         """Return the findings: settings, then what calls show, actions first, and last what could not be shown."""
         told = {(key[0], key[3]) for key in self._shown}
-        shown = sorted(self._shown.values(), key=lambda one: one.aspect != "action")
+        actions = [one for one in self._shown.values() if one.aspect in {"action", "listed"}]
+        terms: dict[tuple[tuple[Reason, ...], tuple[Reason, ...]], Loosening] = {}
+        for one in self._shown.values():
+            if one.aspect not in {"action", "listed"}:
+                before = terms.get((one.old, one.new))
+                terms[one.old, one.new] = one if before is None else _joined(before, one)
         # Where one call is known, that there may be others of the kind is no news.
         unproven = [one for key, one in self._unproven.items() if (key[0], key[3]) not in told]
-        return (*self._settings.values(), *shown, *unproven)
+        return (*self._settings.values(), *actions, *terms.values(), *unproven)
 
 
 def shown(value: Any) -> str:
@@ -133,6 +139,11 @@ def shown(value: Any) -> str:
 
 def _key(difference: Looser, old: tuple[Reason, ...], new: tuple[Reason, ...]) -> _Key:
     return difference.aspect, difference.was, difference.now, old, new
+
+
+def _joined(one: Loosening, more: Loosening) -> Loosening:
+    """Return two terms of the same rules as one finding."""
+    return replace(one, aspect="terms", was=f"{one.was}, {more.was}", now=f"{one.now}, {more.now}")
 
 
 def _listed(some: tuple[Reason, ...]) -> str:

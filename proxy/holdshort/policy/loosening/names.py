@@ -1,4 +1,4 @@
-"""Every way in which a name can match a set of globs, each with a name that does.
+"""Every way in which a name can match sets of globs, each with a name that does.
 
 All globs run over the same text at once, as one automaton: a bit for each place in each glob. What a text can still
 match depends on those bits alone, so following every letter that some glob waits for, and one that none does, visits
@@ -10,13 +10,27 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["Glob", "Matched", "TooMany", "combinations", "contains", "ends_with", "equals", "glob", "starts_with"]
+__all__ = [
+    "Glob",
+    "Matched",
+    "TooMany",
+    "combinations",
+    "contains",
+    "ends_with",
+    "equals",
+    "glob",
+    "starts_with",
+    "which",
+]
 
 _ANY: Final = 0
 _RUN: Final = 1
 
 Glob = tuple[str | int, ...]
 """A glob in pieces: a letter, `_ANY` for one letter, whichever, or `_RUN` for any number of them."""
+
+GlobSet = tuple[Glob, ...]
+"""Globs of which one has to match; no globs are never matched."""
 
 _MOST_STATES: Final = 30_000
 _PLAIN: Final = "xyzabcdefghijklmnopqrstuvw0123456789"
@@ -28,9 +42,9 @@ class TooMany(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Matched:
-    """One combination: bit `i` of `globs` says whether glob `i` matches `name`."""
+    """One combination: bit `i` of `sets` says whether `name` matches set `i`."""
 
-    globs: int
+    sets: int
     name: str
 
 
@@ -68,22 +82,23 @@ def contains(text: str) -> Glob:
 
 
 def combinations(
-    globs: Sequence[Glob], *, among: int | None = None, known: Iterable[str] = (), most_states: int = _MOST_STATES
+    sets: Sequence[GlobSet], *, among: int | None = None, known: Iterable[str] = (), most_states: int = _MOST_STATES
 ) -> list[Matched]:
-    """Return every combination of `globs` that some text matches, with the nicest text found for it.
+    """Return every combination of `sets` that some text matches, with the nicest text found for it.
 
-    `among`, a set of bits, leaves out combinations without any of those globs. Texts in `known` are preferred.
+    A text matches a set when it matches some glob in it. `among`, as bits, leaves out combinations without any of those
+    sets. Texts in `known` are preferred.
 
     Raises:
         TooMany: the globs have more than `most_states` joint places to be in.
     """
-    automaton = _Automaton(globs)
-    wanted = automaton.places_of(among) if among is not None else -1
+    automaton = _Automaton(sets)
     found: dict[int, str] = {}
     for name in known:
         found.setdefault(automaton.match(name), name)
-    for name in dict.fromkeys(filled for one in globs for filled in _filled(one)):
+    for name in dict.fromkeys([*(filled for some in sets for one in some for filled in _filled(one)), "x"]):
         found.setdefault(automaton.match(name), name)
+    wanted = -1 if among is None else automaton.places_of(among)
     seen = {automaton.start}
     queue: deque[tuple[int, str]] = deque([(automaton.start, "")])
     while queue:
@@ -92,26 +107,40 @@ def combinations(
         if name:
             found.setdefault(automaton.accepted(state), name)
         for char, after in automaton.steps(state):
-            if after & wanted and after not in seen:
+            if after not in seen and (after & wanted or among is None):
                 seen.add(after)
                 if len(seen) > most_states:
                     raise TooMany
                 queue.append((after, name + char))
-            elif not after & wanted and among is None:
-                found.setdefault(0, name + char)
     found.setdefault(automaton.accepted(automaton.start), "")
     return [Matched(bits, name) for bits, name in found.items() if among is None or bits & among]
 
 
-class _Automaton:
-    """The globs side by side: bit `i` of a state says that the first pieces up to there have been matched."""
+def which(sets: Sequence[GlobSet], names: Iterable[str]) -> list[int]:
+    """Return, for each of `names`, which sets it matches, as bits."""
+    automaton = _Automaton(sets)
+    return [automaton.match(name) for name in names]
 
-    def __init__(self, globs: Sequence[Glob]) -> None:
+
+class _Automaton:
+    """The globs side by side: bit `i` of a state says that the first pieces up to there have been matched.
+
+    Above those, a state has a bit for each set that is matched whatever follows. The globs of such a set are not
+    followed any further, so a set of many globs makes no more states than its longest does.
+    """
+
+    def __init__(self, sets: Sequence[GlobSet]) -> None:
         self._letters: dict[str, int] = {}
         self._any = self._runs = first = 0
-        self._spans: list[tuple[int, int]] = []
+        self._ends: dict[int, int] = {}
+        self._sealing: dict[int, int] = {}
         at = 0
-        for pieces in globs:
+        owners: dict[Glob, int] = {}
+        for number, some in enumerate(sets):
+            for one in some:
+                owners[one] = owners.get(one, 0) | 1 << number
+        self._places: dict[Glob, int] = {}
+        for pieces, owner in owners.items():
             first |= 1 << at
             for index, piece in enumerate(pieces):
                 bit = 1 << (at + index)
@@ -121,36 +150,45 @@ class _Automaton:
                     self._any |= bit
                 else:
                     self._letters[str(piece)] = self._letters.get(str(piece), 0) | bit
-            self._spans.append((at, at + len(pieces)))
+            end = 1 << (at + len(pieces))
+            self._ends[end] = owner
+            if pieces and pieces[-1] == _RUN:
+                self._sealing[end >> 1] = owner
+            self._places[pieces] = (1 << (at + len(pieces) + 1)) - (1 << at)
             at += len(pieces) + 1
-        self._ends = {1 << end: 1 << number for number, (_, end) in enumerate(self._spans)}
+        self._width = at
+        self._following = (1 << at) - 1
         self._all_ends = sum(self._ends)
+        self._all_sealing = sum(self._sealing)
+        # The places of globs that a state with these sets sealed need not follow.
+        self._owners = owners
+        self._dropped: dict[int, int] = {0: 0}
         self._other = next((char for char in _PLAIN if char not in self._letters), None) or self._unused()
-        self.start = self._closed(first)
+        self.start = self._closed(first, 0)
 
     def places_of(self, among: int) -> int:
-        """Return the bits of the globs in `among`."""
-        bits = 0
-        for number, (start, end) in enumerate(self._spans):
-            if among >> number & 1:
-                bits |= (1 << (end + 1)) - (1 << start)
+        """Return the bits of the sets in `among`, followed or sealed."""
+        bits = among << self._width
+        for pieces, owner in self._owners.items():
+            if owner & among:
+                bits |= self._places[pieces]
         return bits
 
     def match(self, text: str) -> int:
-        """Return which globs match `text`."""
+        """Return which sets match `text`."""
         state = self.start
         for char in text:
             state = self._after(state, self._letters.get(char, 0))
         return self.accepted(state)
 
     def accepted(self, state: int) -> int:
-        """Return which globs match the text that led to `state`."""
-        left, globs = state & self._all_ends, 0
+        """Return which sets match the text that led to `state`."""
+        left, matched = state & self._all_ends, state >> self._width
         while left:
             lowest = left & -left
-            globs |= self._ends[lowest]
+            matched |= self._ends[lowest]
             left ^= lowest
-        return globs
+        return matched
 
     def steps(self, state: int) -> Iterable[tuple[str, int]]:
         """Yield what can follow `state`: each letter that some glob waits for, then one that none does."""
@@ -160,10 +198,21 @@ class _Automaton:
         yield self._other, self._after(state, 0)
 
     def _after(self, state: int, bits: int) -> int:
-        return self._closed(((state & (bits | self._any)) << 1) | (state & self._runs))
+        followed = state & self._following
+        return self._closed(((followed & (bits | self._any)) << 1) | (followed & self._runs), state >> self._width)
 
-    def _closed(self, state: int) -> int:
-        return state | ((state & self._runs) << 1)
+    def _closed(self, followed: int, sealed: int) -> int:
+        followed |= (followed & self._runs) << 1
+        hits = followed & self._all_sealing
+        while hits:
+            lowest = hits & -hits
+            sealed |= self._sealing[lowest]
+            hits ^= lowest
+        dropped = self._dropped.get(sealed)
+        if dropped is None:
+            dropped = sum(self._places[pieces] for pieces, owner in self._owners.items() if not owner & ~sealed)
+            self._dropped[sealed] = dropped
+        return (followed & ~dropped) | (sealed << self._width)
 
     def _unused(self) -> str:
         code = 0x4E00

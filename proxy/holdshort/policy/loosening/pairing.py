@@ -51,7 +51,7 @@ def same_effect(rule: Rule) -> Hashable:
 
 
 def pair_layers(old: Sequence[Layer], new: Sequence[Layer], kind: Kind) -> list[Pair]:
-    """Pair the rules about `kind`: equal layers first, then layers of one name, then what is left with nothing."""
+    """Pair the rules about `kind`: equal layers first, then layers of one name, then the rest."""
     olds = [(layer.name, _rules(layer, kind)) for layer in old]
     news = [(layer.name, _rules(layer, kind)) for layer in new]
     pairs: list[Pair] = []
@@ -63,6 +63,9 @@ def pair_layers(old: Sequence[Layer], new: Sequence[Layer], kind: Kind) -> list[
                     olds.remove(before)
                     news.remove(after)
                     break
+    # Which of the rest is paired with which changes how much there is to compare, and nothing else.
+    while olds and news:
+        pairs.append(_pair(olds.pop(0), news.pop(0)))
     pairs.extend(_pair(before, (before[0], [])) for before in olds)
     pairs.extend(_pair((after[0], []), after) for after in news)
     return [pair for pair in pairs if pair.old or pair.new]

@@ -10,7 +10,7 @@ from typing import Final, Literal
 
 from holdshort.policy.loosening.names import TooMany
 from holdshort.policy.loosening.pairing import Pair, Spoken, same_effect
-from holdshort.policy.loosening.worlds import Question, World, answers, unknowns
+from holdshort.policy.loosening.worlds import Question, World, is_it, unknowns
 from holdshort.policy.model import Action
 
 __all__ = ["Budget", "Leaf", "Questions", "search"]
@@ -18,7 +18,8 @@ __all__ = ["Budget", "Leaf", "Questions", "search"]
 Questions = Callable[[Spoken, int], tuple[Question, Question]]
 """What a rule asks, in the old policy (0) or the new one (1): first about the caller, then its condition."""
 
-_MOST_LEAVES: Final = 400
+_SIMILAR: Final = 12
+"""How many worlds with the same rules speaking are looked at: where one example does not show it, another may."""
 
 
 @dataclass(slots=True)
@@ -75,6 +76,7 @@ class _Search:
         self.lists, self.start, self.final_at = _plan(pairs, alike=alike)
         self.live = self._live()
         self.seen: set[Hashable] = set()
+        self.leaves: dict[Hashable, int] = {}
 
     def _live(self) -> list[list[frozenset[str]]]:
         """Return, for each list and each rule in it, the unknowns that are asked about from there on."""
@@ -93,6 +95,10 @@ class _Search:
         if self.alike and _settled(opinions, final=at >= self.final_at, default_counts=self.default_counts):
             return
         if at == len(self.lists):
+            speaking = (tuple((_name(old), _name(new)) for old, new in opinions), world.values.get("tool.pinned"))
+            self.leaves[speaking] = self.leaves.get(speaking, 0) + 1
+            if self.leaves[speaking] > _SIMILAR:
+                return
             old = tuple(before for before, _ in opinions if isinstance(before, Spoken))
             new = tuple(after for _, after in opinions if isinstance(after, Spoken))
             yield Leaf(old, new, world)
@@ -139,14 +145,15 @@ class _Search:
 
     def _speaks(self, said: Spoken, side: int, world: World) -> Iterator[tuple[bool, World]]:
         who, when = self.questions(said, side)
-        for is_meant, here in answers(who, world):
+        # As in `conditions.speaks`: an error never helps the call, so it has to be true to allow, and false to spare.
+        allows = said.rule.action is Action.ALLOW
+        for is_meant, here in is_it(who, True, world):
             if not is_meant:
                 yield False, here
                 continue
-            for outcome, after in answers(when, here):
+            for so, after in is_it(when, allows, here):
                 self.budget.spend()
-                # As in `conditions.speaks`: an error never helps the call.
-                yield said.rule.action is not Action.ALLOW if outcome is None else outcome, after
+                yield so is allows, after
 
 
 def search(
@@ -167,10 +174,7 @@ def search(
         TooMany: `budget` is spent.
     """
     searching = _Search(pairs, questions, budget, alike=alike, default_counts=default_counts)
-    for leaves, leaf in enumerate(searching.run(0, searching.start, world)):
-        if leaves > _MOST_LEAVES:
-            raise TooMany
-        yield leaf
+    yield from searching.run(0, searching.start, world)
 
 
 def _plan(pairs: Sequence[Pair], *, alike: bool) -> tuple[list[_List], _Opinions, int]:

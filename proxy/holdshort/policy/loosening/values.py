@@ -72,7 +72,7 @@ def texts_for(want: Want) -> list[str]:
     Raises:
         TooMany: there are too many of them.
     """
-    return [found.name for found in combinations(sorted(want.texts, key=repr), most_states=5000)]
+    return [found.name for found in combinations([(one,) for one in sorted(want.texts, key=repr)], most_states=5000)]
 
 
 def _texts(want: Want) -> Iterator[str]:

@@ -1,8 +1,8 @@
 """What is still open about a call while two policies are compared, and how asking a question splits it.
 
 A world is a set of calls that nobody has told apart yet: for each unknown (an argument, a fact of the tool, who calls)
-the values it can still have. A question is answered by splitting its world into those calls for which the answer is
-yes, no or an error. A world without a call in it is not made, so whatever is found in one exists.
+the values it can still have. A question is answered by splitting its world into the calls for which the answer is so,
+and the others. A world without a call in it is not made, so whatever is found in one exists.
 """
 
 from collections.abc import Iterator, Mapping
@@ -23,7 +23,7 @@ __all__ = [
     "Question",
     "Test",
     "World",
-    "answers",
+    "is_it",
     "unknowns",
 ]
 
@@ -168,43 +168,57 @@ def unknowns(question: Question) -> frozenset[str]:
             return unknowns(test) | unknowns(then) | unknowns(otherwise)
 
 
-def answers(question: Question, world: World) -> Iterator[tuple[Outcome, World]]:
-    """Split `world` by the answer to `question`; worlds with no call in them are left out."""
+def is_it(question: Question, wanted: bool, world: World) -> Iterator[tuple[bool, World]]:
+    """Split `world` by whether the answer to `question` is `wanted`, true or false; worlds with no call are left out.
+
+    An error is neither. Asked so, and not for all three answers, a chain of `||` splits once for each part of it.
+    """
     match question:
         case Fixed(outcome):
-            yield outcome, world
+            yield outcome is wanted, world
         case Test():
             here = world.values[question.unknown]
-            for outcome, values in ((True, question.true), (False, question.false), (None, question.error)):
-                if here & values:
-                    yield outcome, world.narrowed(question.unknown, here & values)
+            so = question.true if wanted else question.false
+            if here & so:
+                yield True, world.narrowed(question.unknown, here & so)
+            if here & ~so:
+                yield False, world.narrowed(question.unknown, here & ~so)
         case CallerTest() | AgentTest() | GroupTest():
-            yield from _about_the_caller(question, world)
+            for outcome, after in _about_the_caller(question, world):
+                yield outcome is wanted, after
         case Not(operand):
-            for outcome, after in answers(operand, world):
-                yield None if outcome is None else not outcome, after
+            yield from is_it(operand, not wanted, world)
         case Both(left, right):
-            yield from _joined(left, right, world, decides=False)
+            # As in CEL, one false side decides, whatever the other does: an error too.
+            yield from (_both_are if wanted else _one_is)(left, right, wanted, world)
         case Either(left, right):
-            yield from _joined(left, right, world, decides=True)
+            yield from (_one_is if wanted else _both_are)(left, right, wanted, world)
         case If(test, then, otherwise):
-            for outcome, after in answers(test, world):
-                if outcome is None:
-                    yield None, after
-                else:
-                    yield from answers(then if outcome else otherwise, after)
+            for chosen, within in is_it(test, True, world):
+                if chosen:
+                    yield from is_it(then, wanted, within)
+                    continue
+                for other, after in is_it(test, False, within):
+                    if other:
+                        yield from is_it(otherwise, wanted, after)
+                    else:
+                        yield False, after
 
 
-def _joined(left: Question, right: Question, world: World, *, decides: bool) -> Iterator[tuple[Outcome, World]]:
-    for first, after in answers(left, world):
-        if first is decides:
-            yield decides, after
-            continue
-        for second, last in answers(right, after):
-            if second is decides:
-                yield decides, last
-            else:
-                yield None if first is None or second is None else not decides, last
+def _one_is(left: Question, right: Question, wanted: bool, world: World) -> Iterator[tuple[bool, World]]:
+    for so, after in is_it(left, wanted, world):
+        if so:
+            yield True, after
+        else:
+            yield from is_it(right, wanted, after)
+
+
+def _both_are(left: Question, right: Question, wanted: bool, world: World) -> Iterator[tuple[bool, World]]:
+    for so, after in is_it(left, wanted, world):
+        if so:
+            yield from is_it(right, wanted, after)
+        else:
+            yield False, after
 
 
 def _about_the_caller(question: CallerTest | AgentTest | GroupTest, world: World) -> Iterator[tuple[Outcome, World]]:
