@@ -250,3 +250,31 @@ async def test_a_stream_ends_when_its_login_has(tmp_path: Path) -> None:
                     assert not ended.is_set()
                     clock.pass_by(hours=1)
                     await ended.wait()
+
+
+# -- how much may be approved in advance
+
+
+@pytest.mark.parametrize(
+    ("limits", "fits", "over"),
+    [
+        ({"grant_lifetime": "2h"}, {"for": "2h"}, {"for": "7201s"}),
+        ({"grant_uses": 3}, {"max_uses": 3}, {"max_uses": 4}),
+    ],
+)
+async def test_a_grant_lasts_as_long_and_is_used_as_often_as_may_be_and_no_more(
+    tmp_path: Path, limits: Json, fits: Json, over: Json
+) -> None:
+    # The default of 10 uses is over the second limit: what is not said is held to it too.
+    uses = {"max_uses": 3}
+    async with world(tmp_path, limits=limits, hold=0) as proxy:
+        await leave_waiting(await proxy.connect(), "a")
+        [record] = await proxy.pending()
+        async with site(proxy, timed(proxy)[0]) as client:
+            path, headers = f"/v1/interruptions/{record.id}/decision", {"authorization": f"Bearer {ANAS_TOKEN}"}
+            body = {"decision": "approve", "fingerprint": record.fingerprint}
+            refused = await client.post(path, json={**body, "remember": {**uses, **over}}, headers=headers)
+            made = await client.post(path, json={**body, "remember": {**uses, **fits}}, headers=headers)
+
+        assert (refused.status_code, refused.json()["error"]["code"]) == (422, "invalid_remember")
+        assert (made.status_code, "grant" in made.json()) == (200, True)
