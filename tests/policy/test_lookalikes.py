@@ -77,9 +77,7 @@ def test_names_that_an_eye_takes_for_each_other_look_alike(one: str, other: str)
     assert flag == Flag("look-alike", "/name", f"the name looks like `{other}` of server `b`")
 
 
-@pytest.mark.parametrize(
-    ("one", "other"), [("mail", "mall"), ("read", "write"), ("file", "files"), ("a", "a")]
-)
+@pytest.mark.parametrize(("one", "other"), [("mail", "mall"), ("read", "write"), ("file", "files"), ("a", "a")])
 def test_names_that_are_different_enough_or_the_same_do_not(one: str, other: str) -> None:
     assert list(look_alike(one, None, index_of([other]))) == []
 
