@@ -1,6 +1,7 @@
 """`holdshort policy check` and `explain`, as a person and as a script use them."""
 
 import json
+import re
 import os
 import subprocess
 import sys
@@ -46,6 +47,7 @@ def test_check_of_sound_files_is_silent_on_stdout_and_exits_0(files: Path) -> No
 
     assert (result.exit_code, result.stdout) == (0, "")
     assert "sound: 3 rules in 2 layers" in result.stderr
+    assert re.search(r"^digest: [0-9a-f]{64}$", result.stderr, re.MULTILINE)
 
 
 def test_check_prints_every_problem_with_its_place_and_exits_1(files: Path) -> None:

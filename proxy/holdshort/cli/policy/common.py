@@ -97,6 +97,7 @@ def print_findings(
     elif policy is not None:
         rules = sum(len(layer.rules) for layer in policy.layers)
         print(f"sound: {counted(rules, 'rule')} in {counted(len(policy.layers), 'layer')}", file=sys.stderr)
+        print(f"digest: {policy.digest}", file=sys.stderr)
 
 
 def counted(number: int, noun: str) -> str:
