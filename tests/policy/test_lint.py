@@ -196,13 +196,6 @@ PLANTED = [
         others=("org.yaml:2:5",),
     ),
     Planted(
-        "an allow that a shorthand key overrules",
-        rules("id: mine, tools: extra__refund, action: allow"),
-        ("overruled", "team.yaml:2:5", "mine"),
-        rules("id: mine, tools: extra__other, action: allow"),
-        more="servers: {}\n",
-    ),
-    Planted(
         "two rules that cross",
         rules('id: one, tools: "*__get_*", action: allow', 'id: two, tools: "pay__*", action: deny'),
         ("overlap", "team.yaml:3:5", "two"),
@@ -300,7 +293,6 @@ PLANTED = [
         '  - {id: all, prompts: "docs__*", action: deny}\n',
     ),
 ]
-PLANTED = [planted for planted in PLANTED if "shorthand" not in planted.name]
 each = pytest.mark.parametrize("planted", PLANTED, ids=lambda planted: planted.name)
 
 

@@ -83,14 +83,15 @@ class CaseReader:
         hints = self._annotations(found)
         pinned = reading.flag(found["pinned"].value, "pinned") if "pinned" in found else True
         errors = reading.flag(found["errors"].value, "errors") if "errors" in found else None
-        if target is not None:
-            kind, server, name = target
-            for key in _ONLY_CALLS if kind is not Kind.TOOL else ():
-                if key in found:
-                    reading.problem(found[key].place, f"`{key}` is about tools; this case is about a {_words(kind)}")
-            if kind in {Kind.RESOURCE, Kind.SERVER_REQUEST} and "args" in found:
-                reading.problem(found["args"].place, f"`args`: a {_words(kind)} has none")
-        if target is None or verdict is None or len(reading.problems) > before:
+        if target is None:
+            return None
+        kind, server, name = target
+        for key in _ONLY_CALLS if kind is not Kind.TOOL else ():
+            if key in found:
+                reading.problem(found[key].place, f"`{key}` is about tools; this case is about a {_words(kind)}")
+        if kind in {Kind.RESOURCE, Kind.SERVER_REQUEST} and "args" in found:
+            reading.problem(found["args"].place, f"`args`: a {_words(kind)} has none")
+        if verdict is None or len(reading.problems) > before:
             return None
         question: Question
         if kind is Kind.TOOL:

@@ -92,8 +92,12 @@ def _values(node: Node, question: Call | Access) -> Iterator[str]:
 
 def _paths(node: Node, bound: frozenset[str]) -> Iterator[tuple[str, ...]]:
     """The longest paths in `node`, without those that start at a name which a macro binds."""
-    path = path_of(node) if not isinstance(node, Has) else (*(path_of(node.operand) or ()), node.field)
-    if path and path[0] not in bound and (len(path) > 1 or path[0] in {"args", "now"}):
+    path = path_of(node)
+    if isinstance(node, Has):
+        above = path_of(node.operand)
+        path = (*above, node.field) if above is not None else None
+    root = next(iter(path), "") if path is not None else ""
+    if path is not None and root not in bound and (len(path) > 1 or root in {"args", "now"}):
         yield path
     elif isinstance(node, Macro):
         yield from _paths(node.target, bound)

@@ -135,8 +135,6 @@ def _exclude(one: _Test, other: _Test) -> bool:
         if tested.operator == "==":
             against = other if tested is one else one
             return not _FOLDED[against.operator](tested.value, against.value)
-    if not isinstance(one.value, (int, float)) and not isinstance(one.value, str):
-        return False
     low, high = (one, other) if one.operator in {">", ">="} else (other, one)
     if low.operator not in {">", ">="} or high.operator not in {"<", "<="}:
         return False

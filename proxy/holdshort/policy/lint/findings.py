@@ -30,7 +30,7 @@ CODES: Final[Mapping[str, tuple[Severity, str]]] = {
     "default-unused": (Severity.NOTE, "the file's `default` can never count"),
     "nobody-can-decide": (Severity.PROBLEM, "two layers ask, and too few people may decide under both"),
     "only-reject": (Severity.PROBLEM, "an approver can only reject; `deny` says that without asking"),
-    "grants-quorum": (Severity.NOTE, "one person's standing grant stands in for several approvals"),
+    "grants-quorum": (Severity.NOTE, "a standing grant may answer although several approvals are wanted"),
     "grants-usual": (Severity.NOTE, "`grants` says what holds without it"),
     "not-compared": (Severity.NOTE, "there are too many globs to compare"),
 }

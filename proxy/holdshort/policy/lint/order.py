@@ -80,8 +80,8 @@ def _before(rules: Sequence[Rule], rule: Rule) -> list[Rule]:
 def _overruling(layers: Sequence[Layer], cell: Cell, index: int, rule: Rule) -> list[tuple[Layer, Rule]]:
     """Return the rules of another layer that are stricter than `rule` and whatever its layer could say instead."""
     mine = cell.rules[index]
-    after = mine[next(place for place, (one, _) in enumerate(mine) if one is rule) :]
-    highest = max(action.strictness for action in _possible(after)[0])
+    rest = mine[next(place for place, (one, _) in enumerate(mine) if one is rule) + 1 :]
+    highest = max(action.strictness for action in (rule.action, *_possible(rest)[0]))
     for other, layer in enumerate(layers):
         if other == index:
             continue
@@ -124,20 +124,29 @@ def _overruled(layer: Layer, rule: Rule, by: Sequence[tuple[Layer, Rule]]) -> Fi
 
 
 def _overlaps(layer: Layer, matched: dict[int, list[Cell]], lost: set[int]) -> Iterable[Finding]:
+    """Yield one `overlap` for each rule that earlier ones cross, with the first few of these."""
     rules = [rule for rule in layer.rules if matched[id(rule)] and id(rule) not in lost]
+    cells_of = {id(rule): {id(cell) for cell in matched[id(rule)]} for rule in rules}
     for number, later in enumerate(rules):
-        theirs = {id(cell) for cell in matched[id(later)]}
+        theirs = cells_of[id(later)]
+        crossing: list[tuple[Rule, Cell]] = []
         for earlier in rules[:number]:
             if earlier.action is later.action or earlier.kind is not later.kind:
                 continue
-            both = [cell for cell in matched[id(earlier)] if id(cell) in theirs]
+            mine = cells_of[id(earlier)]
             # One inside the other is how exceptions are written: the narrower first.
-            if both and len(both) < len(matched[id(earlier)]) and len(both) < len(theirs):
-                words = (
-                    f"it and `{earlier.id}` ({earlier.action}) both match, for example, `{both[0].example}`; "
-                    f"there `{earlier.id}` speaks first, and the order of the two decides"
-                )
-                yield Finding("overlap", words, layer.name, later.id, later.place, (at(layer.name, earlier),))
+            if mine & theirs and mine - theirs and theirs - mine:
+                example = next(cell for cell in matched[id(earlier)] if id(cell) in theirs)
+                crossing.append((earlier, example))
+        if crossing:
+            first, example = crossing[0]
+            more = f" (and so do {len(crossing) - 1} more)" if len(crossing) > 1 else ""
+            words = (
+                f"it and `{first.id}` ({first.action}) both match, for example, `{example.example}`; "
+                f"there `{first.id}` speaks first{more}, and the order of the two decides"
+            )
+            others = tuple(at(layer.name, earlier) for earlier, _ in crossing[:_OTHERS_SHOWN])
+            yield Finding("overlap", words, layer.name, later.id, later.place, others)
 
 
 def _same_terms(one: Rule, other: Rule) -> bool:

@@ -4,7 +4,7 @@ A cell is a set of questions that the same rules match but for their conditions,
 the globs allow (`loosening/names.py` finds them all), so what holds in every cell holds for every question.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -53,27 +53,21 @@ def cells(layers: Sequence[Layer], kind: Kind, around: Surroundings) -> list[Cel
         TooMany: there are too many globs.
         TooManyCells: there are too many cells.
     """
-    rules = [rule for layer in layers for rule in layer.rules if rule.kind is kind]
+    by_layer = [[rule for rule in layer.rules if rule.kind is kind] for layer in layers]
+    rules = [rule for each in by_layer for rule in each]
     callers = _callers(rules, around)
+    called = [{id(rule) for rule in rules if _agent_matches(rule, words)} for _, words in callers]
     found: dict[tuple[tuple[tuple[int, bool], ...], ...], Cell] = {}
     for server in _servers(rules, around):
-        here = [rule for rule in rules if not _patterns(rule) or any(p.matches_server(server) for p in _patterns(rule))]
-        for name in _names(here, server, kind, around):
-            by_name = [
-                [rule for rule in layer.rules if rule.kind is kind and name_matches(rule, server, name)]
-                for layer in layers
-            ]
-            for agent, words in callers:
-                matching = tuple(
-                    tuple(
-                        (rule, _agent_matches(rule, words))
-                        for rule in named
-                        if around.agents is None or _agent_matches(rule, words)
-                    )
-                    for named in by_name
+        for name, matching in _names(rules, server, kind, around):
+            by_name = [[rule for rule in each if id(rule) in matching] for each in by_layer]
+            for (agent, _), mine in zip(callers, called, strict=True):
+                cell = tuple(
+                    tuple((rule, id(rule) in mine) for rule in each if around.agents is None or id(rule) in mine)
+                    for each in by_name
                 )
-                key = tuple(tuple((id(rule), sure) for rule, sure in each) for each in matching)
-                found.setdefault(key, Cell(server, name, agent, matching))
+                key = tuple(tuple((id(rule), sure) for rule, sure in each) for each in cell)
+                found.setdefault(key, Cell(server, name, agent, cell))
                 if len(found) > _MOST_CELLS:
                     raise TooManyCells
     return list(found.values())
@@ -99,18 +93,34 @@ def _servers(rules: Sequence[Rule], around: Surroundings) -> list[str]:
     if around.servers is not None:
         return sorted(around.servers)
     patterns = [pattern for rule in rules for pattern in (*_patterns(rule), *rule.except_tools)]
-    globs = list(dict.fromkeys(glob(pattern.server, literal=pattern.literal) for pattern in patterns))
-    return [found.name for found in combinations(globs)]
+    sets = dict.fromkeys((glob(pattern.server, literal=pattern.literal),) for pattern in patterns)
+    return [found.name for found in combinations(list(sets))]
 
 
-def _names(rules: Sequence[Rule], server: str, kind: Kind, around: Surroundings) -> list[str]:
+def _names(
+    rules: Sequence[Rule], server: str, kind: Kind, around: Surroundings
+) -> Iterator[tuple[str, frozenset[int]]]:
+    """Yield a name for each way in which the globs over names of this server can match, with the rules that do."""
     if kind is Kind.SERVER_REQUEST:
-        return list(REQUEST_METHODS)
-    patterns = [pattern for rule in rules for pattern in (*_patterns(rule), *rule.except_tools)]
-    globs: list[Glob] = list(
-        dict.fromkeys(glob(p.tool, literal=p.literal) for p in patterns if p.matches_server(server))
-    )
-    return [found.name for found in combinations(globs, known=sorted(around.tools.get(server, {})))]
+        for method in REQUEST_METHODS:
+            yield method, frozenset(id(rule) for rule in rules if name_matches(rule, server, method))
+        return
+    numbers: dict[tuple[Glob, ...], int] = {}
+    here: list[tuple[Rule, int, int]] = []
+    for rule in rules:
+        everything = () if _patterns(rule) else (glob("*"),)
+        named = _globs(_patterns(rule), server) or everything
+        if named:
+            # An empty set is never matched: nothing is taken out.
+            out = _globs(rule.except_tools, server)
+            of_bit, out_bit = (1 << numbers.setdefault(each, len(numbers)) for each in (named, out))
+            here.append((rule, of_bit, out_bit))
+    for found in combinations(list(numbers), known=sorted(around.tools.get(server, {}))):
+        yield found.name, frozenset(id(rule) for rule, of, out in here if found.sets & of and not found.sets & out)
+
+
+def _globs(patterns: Sequence[ToolPattern], server: str) -> tuple[Glob, ...]:
+    return tuple(dict.fromkeys(glob(p.tool, literal=p.literal) for p in patterns if p.matches_server(server)))
 
 
 def _callers(rules: Sequence[Rule], around: Surroundings) -> list[tuple[str, frozenset[str]]]:
@@ -121,5 +131,5 @@ def _callers(rules: Sequence[Rule], around: Surroundings) -> list[tuple[str, fro
     """
     if around.agents is not None:
         return [(name, frozenset({name, *groups})) for name, groups in around.agents.items()]
-    globs = list(dict.fromkeys(glob(pattern.text) for rule in rules for pattern in rule.agents))
-    return [(found.name, frozenset({found.name})) for found in combinations(globs)]
+    sets = dict.fromkeys(tuple(glob(pattern.text) for pattern in rule.agents) for rule in rules)
+    return [(found.name, frozenset({found.name})) for found in combinations(list(sets))]

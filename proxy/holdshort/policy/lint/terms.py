@@ -19,7 +19,10 @@ def find_terms(layer: Layer, rule: Rule) -> Iterable[Finding]:
         return
     approvals = rule.required_approvals or 1
     if approvals > 1 and rule.grants:
-        words = f"`grants: true`: the standing grant of one person stands in for {approvals} approvals"
+        words = (
+            f"`grants: true`: a standing grant may answer although {approvals} approvals are wanted; it needs as many "
+            "makers, but they look once for many calls"
+        )
         yield Finding("grants-quorum", words, layer.name, rule.id, rule.place)
     elif rule.grants is (approvals == 1):
         why = "one approval is enough" if approvals == 1 else f"{approvals} approvals are wanted"
