@@ -1,8 +1,8 @@
 """`holdshort policy check` and `explain`, as a person and as a script use them."""
 
 import json
-import re
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
