@@ -395,3 +395,26 @@ async def test_old_ends_are_erased_and_what_is_open_stays(store: Store) -> None:
     assert purged.purged_at == NOW + timedelta(days=2)
     assert (await store.get("i-2")).arguments == parked(2).arguments
     assert await store.purge(NOW + timedelta(days=9), now=NOW + timedelta(days=9)) == 0
+
+
+async def test_a_store_knows_at_once_that_an_agent_has_something_parked_here(store: Store) -> None:
+    assert not await store.has_parked(AGENT)
+
+    await store.park(parked())
+
+    assert await store.has_parked(AGENT)
+    assert not await store.has_parked("other-bot")
+
+
+async def test_a_store_finds_out_what_another_one_parked_and_that_it_ended(place: Place) -> None:
+    async with place.open() as here, place.open() as there:
+        assert not await here.has_parked(AGENT)
+        call = await there.park(parked())
+
+        with anyio.fail_after(5):
+            while not await here.has_parked(AGENT):
+                await anyio.sleep(0.01)
+        await there.apply(call.id, Withdraw(at=NOW, by=AGENT))
+        with anyio.fail_after(5):
+            while await here.has_parked(AGENT):
+                await anyio.sleep(0.01)

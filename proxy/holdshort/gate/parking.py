@@ -66,8 +66,6 @@ class ParkingDesk:
     """The page about one interruption; it may take a moment to be there."""
     was_in_force: Callable[[str], bool] = lambda digest: False
     """Whether a policy, by its digest, counts or has counted in this process."""
-    older_calls: Callable[[], bool] = lambda: False
-    """Whether calls may wait that were parked under another policy: an allowed call then looks for its like."""
     acts_for: Callable[[str], str | None] = lambda agent: None
     """The person an agent acts for, where that person may not decide about its calls."""
     approver_groups: ApproverGroups = lambda name: None
@@ -122,7 +120,7 @@ class Parking:
         What ran, or runs, must not run a second time, and what still waits must not run later, beside this.
         """
         comes_back = Sealer.is_ours(exchange.params.get("requestState")) and exchange.peer.era is Era.MODERN
-        if not comes_back and not self._desk.older_calls():
+        if not comes_back and not await self._store.has_parked(exchange.caller.agent):
             return None
         mark = fingerprint(exchange.server, definition.name, exchange.params.get("arguments") or {})
         try:

@@ -223,7 +223,6 @@ async def open_core(
             new_id=new_id,
             policy=in_force.policy,
             was_in_force=in_force.was_in_force,
-            older_calls=lambda: in_force.older_calls,
             budgets=HoldBudgets(config.hold.default, config.hold.clients),
             sealer=sealer,
             review_url=lambda interruption: core.review_url(interruption),

@@ -38,7 +38,6 @@ class InForce:
         self._had = {policy.digest}
         self._since = now
         self._refusal: Refusal | None = None
-        self._older_calls = False
 
     def policy(self) -> Policy:
         """Return the policy that counts now."""
@@ -47,11 +46,6 @@ class InForce:
     def was_in_force(self, digest: str) -> bool:
         """Say whether that policy counts, or has counted, in this process."""
         return digest in self._had
-
-    @property
-    def older_calls(self) -> bool:
-        """Whether there may be calls that were parked under another policy."""
-        return self._older_calls
 
     @property
     def refusal(self) -> Refusal | None:
@@ -75,7 +69,6 @@ class InForce:
             StateError: it cannot be recorded.
         """
         await store.record(self._entry("start", self._since, _about(self._policy)))
-        self._older_calls = any((await store.counts()).values())
 
     async def replace(self, policy: Policy, store: Store, now: datetime, *, loosenings: int = 0) -> Policy:
         """Put `policy` in force and return the one before; the calls that are judged from here on are judged by it.
@@ -92,7 +85,6 @@ class InForce:
         await store.record(self._entry("reload", now, detail))
         self._policy, self._since, self._refusal = policy, now, None
         self._had.add(policy.digest)
-        self._older_calls = True
         return before
 
     async def refuse(self, refusal: Refusal, store: Store, now: datetime) -> None:

@@ -240,6 +240,13 @@ class Store(Protocol):
         """
         ...
 
+    async def has_parked(self, agent: str) -> bool:
+        """Say whether `attach` could find anything at all of this agent.
+
+        Cheap enough to be asked at every call: what another process parked may be missing for 50 ms.
+        """
+        ...
+
     async def detach(self, interruption_id: str, holder: str) -> None:
         """Let go: the request in flight ended without delivering. Nothing happens if `holder` does not hold it."""
         ...

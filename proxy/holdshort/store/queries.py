@@ -97,6 +97,15 @@ def has_attachable(connection: apsw.Connection, agent: str, requested_fingerprin
         )
 
 
+def has_parked(connection: apsw.Connection, agent: str) -> bool:
+    with translated():
+        return bool(
+            connection.execute(
+                "SELECT EXISTS (SELECT 1 FROM interruption WHERE agent = ? AND attachable = 1)", (agent,)
+            ).get
+        )
+
+
 def has_due(connection: apsw.Connection, now: datetime) -> bool:
     with translated():
         return bool(

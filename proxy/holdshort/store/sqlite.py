@@ -4,6 +4,7 @@ Holds are not waited for on disk: they die with their process anyway.
 """
 
 import threading
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import datetime, timedelta
@@ -48,6 +49,7 @@ T = TypeVar("T")
 DEFAULT_RETENTION: Final = timedelta(hours=24)
 """How long arguments and results of an ended call are kept, and can be fetched again."""
 
+_PARKED_SECONDS: Final = 0.05
 _SWEEP_SECONDS: Final = 1.0
 _ENTRIES_AT_ONCE: Final = 500
 
@@ -81,6 +83,9 @@ class SQLiteStore:
         self.grants = SQLiteGrants(
             writer, reader, self._in_worker, owner=owner, is_alive=self._is_alive, retention=retention
         )
+        self._parked: dict[str, bool] = {}
+        """Agents, and whether they have something parked, as last seen."""
+        self._parked_until = 0.0
         self._log_head: log.Head | None = None
         """The log's last row as we last wrote it; whether it still is the last, the next insert finds out."""
 
@@ -116,7 +121,9 @@ class SQLiteStore:
         return await self._at_leisure(log.verify)
 
     async def park(self, interruption: Interruption, *, holder: str | None = None) -> Interruption:
-        return await self._writer.run(lambda c: tables.park(c, interruption, holder, self.owner, self._quotas))
+        kept = await self._writer.run(lambda c: tables.park(c, interruption, holder, self.owner, self._quotas))
+        self._parked[kept.requested_by.agent] = True
+        return kept
 
     async def attach(
         self, agent: str, requested_fingerprint: str, holder: str, *, now: datetime
@@ -136,6 +143,16 @@ class SQLiteStore:
             ),
             durable=False,
         )
+
+    async def has_parked(self, agent: str) -> bool:
+        now = time.monotonic()
+        if now >= self._parked_until:
+            self._parked.clear()
+            self._parked_until = now + _PARKED_SECONDS
+        found = self._parked.get(agent)
+        if found is None:
+            found = self._parked[agent] = queries.has_parked(self._reader, agent)
+        return found
 
     async def detach(self, interruption_id: str, holder: str) -> None:
         await self._writer.run(lambda c: tables.detach(c, interruption_id, holder), durable=False)
