@@ -265,16 +265,27 @@ async def test_a_stream_ends_when_its_login_has(tmp_path: Path) -> None:
 async def test_a_grant_lasts_as_long_and_is_used_as_often_as_may_be_and_no_more(
     tmp_path: Path, limits: Json, fits: Json, over: Json
 ) -> None:
-    # The default of 10 uses is over the second limit: what is not said is held to it too.
-    uses = {"max_uses": 3}
     async with world(tmp_path, limits=limits, hold=0) as proxy:
         await leave_waiting(await proxy.connect(), "a")
         [record] = await proxy.pending()
         async with site(proxy, timed(proxy)[0]) as client:
             path, headers = f"/v1/interruptions/{record.id}/decision", {"authorization": f"Bearer {ANAS_TOKEN}"}
             body = {"decision": "approve", "fingerprint": record.fingerprint}
-            refused = await client.post(path, json={**body, "remember": {**uses, **over}}, headers=headers)
-            made = await client.post(path, json={**body, "remember": {**uses, **fits}}, headers=headers)
+            refused = await client.post(path, json={**body, "remember": over}, headers=headers)
+            made = await client.post(path, json={**body, "remember": fits}, headers=headers)
 
         assert (refused.status_code, refused.json()["error"]["code"]) == (422, "invalid_remember")
         assert (made.status_code, "grant" in made.json()) == (200, True)
+
+
+async def test_a_grant_that_says_nothing_is_held_to_the_limits_too(tmp_path: Path) -> None:
+    async with world(tmp_path, limits={"grant_lifetime": "2h", "grant_uses": 3}, hold=0) as proxy:
+        await leave_waiting(await proxy.connect(), "a")
+        [record] = await proxy.pending()
+        async with site(proxy, timed(proxy)[0]) as client:
+            path, headers = f"/v1/interruptions/{record.id}/decision", {"authorization": f"Bearer {ANAS_TOKEN}"}
+            body = {"decision": "approve", "fingerprint": record.fingerprint, "remember": {}}
+            made = await client.post(path, json=body, headers=headers)
+
+        grant = await proxy.core.store.grants.get(made.json()["grant"])
+        assert (grant.max_uses, grant.expires_at - grant.made_at) == (3, timedelta(hours=2))

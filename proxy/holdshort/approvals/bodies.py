@@ -5,8 +5,6 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, RootModel, model_validator
 from pydantic_core import PydanticCustomError
 
-from holdshort.policy import DEFAULT_MAX_USES
-
 __all__ = [
     "AcceptPinBody",
     "ApproveBody",
@@ -67,8 +65,10 @@ class RememberBody(_Body):
     `arguments` is `exact` (these and no others), or names every argument with the values it may have.
     """
 
-    lifetime: Annotated[str, Field(alias="for", max_length=40, examples=["7d"])] = "24h"
-    max_uses: Annotated[int, Field(ge=1)] = DEFAULT_MAX_USES
+    lifetime: Annotated[
+        str | None, Field(alias="for", max_length=40, examples=["7d"], description="24 hours if not said")
+    ] = None
+    max_uses: Annotated[int | None, Field(ge=1, description="10 if not said")] = None
     arguments: Literal["exact"] | dict[str, AnyValueBody | OneOfBody] = "exact"
     when: Annotated[str | None, Field(description="A condition that narrows it further")] = None
 

@@ -71,7 +71,9 @@ def scope_lines(scope: Scope) -> ScopeLines:
     ]
 
 
-def remember_view(record: Interruption, call: Call, proposals: Sequence[Proposal]) -> RememberView | None:
+def remember_view(
+    record: Interruption, call: Call, proposals: Sequence[Proposal], most_uses: int
+) -> RememberView | None:
     """Return what approving `record` could remember; None where it can make no grant."""
     if record.state is not State.PENDING or not record.terms.grants:
         return None
@@ -79,7 +81,7 @@ def remember_view(record: Interruption, call: Call, proposals: Sequence[Proposal
         return None
     choices = [Choice(name, ascii_json(name), ascii_json(value)) for name, value in record.arguments.items()]
     fits = next((each for each in proposals if _is_about(each, record) and each.scope.misfit(call) is None), None)
-    return RememberView(choices, DEFAULT_MAX_USES, None if fits is None else proposal_view(fits))
+    return RememberView(choices, min(DEFAULT_MAX_USES, most_uses), None if fits is None else proposal_view(fits))
 
 
 def proposal_view(proposal: Proposal) -> ProposalView:

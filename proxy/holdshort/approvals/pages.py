@@ -106,7 +106,8 @@ class Pages:
         view = partial(view_of, record, visit.principal, visit.deps.clock())
         pin = await _pin_of(visit, record)
         proposals = await self._proposed.now(visit.deps.store, visit.deps.clock())
-        remember = partial(remember_view, record, visit.deps.judge.call_of(record, record.arguments), proposals)
+        call = visit.deps.judge.call_of(record, record.arguments)
+        remember = partial(remember_view, record, call, proposals, visit.deps.limits.grant_uses)
         return await _html(
             "review.html", view=view, pin=pin, remember=remember, snippet=snippet, **_around(visit, sequence)
         )

@@ -8,7 +8,7 @@ from holdshort.approvals.bodies import AnyValueBody, RememberBody
 from holdshort.approvals.problems import Refused
 from holdshort.config.units import parse_seconds
 from holdshort.interruption import FingerprintMismatch, Interruption, State, is_eligible
-from holdshort.policy import BadScope, Scope, Wish, exactly, scope_from_json
+from holdshort.policy import DEFAULT_LIFETIME, DEFAULT_MAX_USES, BadScope, Scope, Wish, exactly, scope_from_json
 from holdshort.wire import encode
 
 __all__ = ["wish_for"]
@@ -59,9 +59,11 @@ def _scope(record: Interruption, body: RememberBody) -> Scope:
     return scope_from_json({"arguments": named, "when": body.when})
 
 
-def _lifetime(visit: Visit, text: str) -> timedelta:
-    seconds = parse_seconds(text, bare=False)
+def _lifetime(visit: Visit, text: str | None) -> timedelta:
     longest = visit.deps.limits.grant_lifetime
+    if text is None:
+        return min(DEFAULT_LIFETIME, longest)
+    seconds = parse_seconds(text, bare=False)
     if seconds is None:
         raise BadScope(f"`{text}` is no length of time; write `12h` or `7d`", "/for")
     if seconds > longest.total_seconds():
@@ -69,8 +71,10 @@ def _lifetime(visit: Visit, text: str) -> timedelta:
     return timedelta(seconds=seconds)
 
 
-def _uses(visit: Visit, number: int) -> int:
+def _uses(visit: Visit, number: int | None) -> int:
     most = visit.deps.limits.grant_uses
+    if number is None:
+        return min(DEFAULT_MAX_USES, most)
     if number > most:
         raise BadScope(f"a grant has {most} uses at most (`limits.grant_uses`)", "/max_uses")
     return number
