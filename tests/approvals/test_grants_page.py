@@ -200,5 +200,6 @@ async def test_what_was_asked_again_and_again_is_proposed_and_can_be_granted(sit
         await expect(page.locator("#decide-title")).to_have_text("Decided")
 
     grant = await granted(site, record)
-    assert grant.scope == Scope({"path": ANY_VALUE, "force": (True,)}, grant.scope.when if grant.scope else None)
+    assert grant.scope is not None
+    assert grant.scope == Scope({"path": ANY_VALUE, "force": (True,)}, grant.scope.when)
     assert json.dumps(grant.scope.to_json()["when"]) == "\"under(args['path'], '/data/reports')\""

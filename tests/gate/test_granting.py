@@ -150,7 +150,7 @@ async def test_a_policy_that_comes_into_force_while_a_use_is_taken_has_the_last_
 
         async def use_and_reload(*words: Any, **more: Any) -> Any:
             taken = await take(*words, **more)
-            monkeypatch.setattr(proxy.core.gate._granting, "_policy", lambda: denying)
+            await proxy.core.in_force.replace(denying, proxy.core.store, utc_now())
             return taken
 
         monkeypatch.setattr(proxy.core.store.grants, "use", use_and_reload)

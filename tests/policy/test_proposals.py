@@ -73,7 +73,7 @@ def test_where_nothing_narrow_is_common_nothing_is_proposed(paths: list[Any]) ->
 
 
 def test_a_name_or_folder_with_quotes_in_it_stays_inside_its_string() -> None:
-    folder = "/data/it's \u00e9 \U0001f600"
+    folder = "/data/it'sé"
     found = propose(history(*({"o'path": f"{folder}/{n}"} for n in range(6))))
 
     assert len(found) == 1
@@ -81,7 +81,8 @@ def test_a_name_or_folder_with_quotes_in_it_stays_inside_its_string() -> None:
 
 
 def test_other_agents_tools_definitions_and_shapes_are_other_proposals() -> None:
-    for changes in ({"agent": "x"}, {"server": "x"}, {"tool": "x"}, {"definition_digest": "x"}, {"arguments": {}}):
+    others: list[dict[str, Any]] = [{name: "x"} for name in ("agent", "server", "tool", "definition_digest")]
+    for changes in [*others, {"arguments": {}}]:
         calls = history({"x": 1}, {"x": 1}, {"x": 1})
         assert propose([replace(calls[0], **changes), *calls[1:]]) == []
 
