@@ -77,13 +77,13 @@ def terms(layers: list[Layer], call: Call) -> tuple[int, timedelta, frozenset[st
     for rule in asking:
         if rule.required_approvals is not None and rule.required_approvals > quorum:
             quorum = rule.required_approvals
-        if rule.expires_after is not None and (expiry is None or rule.expires_after < expiry):
-            expiry = rule.expires_after
+        wait = timedelta(hours=24) if rule.expires_after is None else rule.expires_after
+        if expiry is None or wait < expiry:
+            expiry = wait
         if rule.decisions is not None:
             decisions = {kind for kind in decisions if kind in rule.decisions or kind == "reject"}
         if rule.approvers is not None:
             sets.add(rule.approvers)
-        if rule.execute is not None:
-            said_execute.append(rule.execute)
+        said_execute.append("claimed" if rule.execute is None else rule.execute)
     execute = "on_decision" if said_execute and "claimed" not in said_execute else "claimed"
     return quorum, expiry or timedelta(hours=24), frozenset(decisions), sets, execute

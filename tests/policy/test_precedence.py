@@ -256,13 +256,12 @@ def test_8_terms_of_all_asking_layers_combine_to_the_strictest() -> None:
     )
 
 
-def test_8_a_term_that_nobody_speaks_of_keeps_its_default_and_is_no_opinion() -> None:
+def test_8_a_term_that_a_rule_does_not_say_is_the_default_so_that_one_more_layer_only_tightens() -> None:
     long = Layer("a", (rule("a", "ask", expires_after=timedelta(days=7), execute="on_decision"),))
     silent = Layer("b", (rule("b", "ask"),))
 
-    terms = decide(policy(long, silent), call()).terms
-
-    assert terms == Terms(expires_after=timedelta(days=7), execute="on_decision")
+    assert decide(policy(long), call()).terms == Terms(expires_after=timedelta(days=7), execute="on_decision")
+    assert decide(policy(long, silent), call()).terms == Terms()
     assert decide(compile_policy([silent], expires_after=timedelta(hours=1)), call()).terms == Terms(
         expires_after=timedelta(hours=1)
     )

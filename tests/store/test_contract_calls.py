@@ -27,6 +27,7 @@ from holdshort.interruption import (
 )
 from holdshort.store import EntryKind, InterruptionNotFound, Query, QuotaExceeded, Quotas, Store
 from interruption.samples import AGENT, EXPIRY, NOW, OK, event_for, parked, reached
+from kit.process import until_async
 from store.places import Place, approval, claim
 
 
@@ -411,10 +412,10 @@ async def test_a_store_finds_out_what_another_one_parked_and_that_it_ended(place
         assert not await here.has_parked(AGENT)
         call = await there.park(parked())
 
-        with anyio.fail_after(5):
-            while not await here.has_parked(AGENT):
-                await anyio.sleep(0.01)
+        await until_async(lambda: here.has_parked(AGENT), "the other one parked")
         await there.apply(call.id, Withdraw(at=NOW, by=AGENT))
-        with anyio.fail_after(5):
-            while await here.has_parked(AGENT):
-                await anyio.sleep(0.01)
+        await until_async(lambda: _nothing_parked(here), "it ended")
+
+
+async def _nothing_parked(store: Store) -> bool:
+    return not await store.has_parked(AGENT)

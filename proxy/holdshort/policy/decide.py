@@ -13,8 +13,8 @@ The precedence, in full. Every line has its case in the tests, by this number.
    it is hidden, and so is a new one.
 7. Resources, prompts and what servers ask of clients pass unless a rule about them says otherwise (`access.py`).
 8. Terms come from the layers that ask, each restriction kept: most approvals, soonest expiry, the decisions all of them
-   accept (and `reject`), every list of approvers, `claimed` over `on_decision`. A grant may answer where every asking
-   rule lets it; a rule that says nothing about grants lets it when one approval is enough.
+   accept (and `reject`), every list of approvers, `claimed` over `on_decision`; the default where a rule says nothing.
+   A grant may answer where every asking rule lets it; one that says nothing lets it when one approval is enough.
 9. A tool is left out of lists when `hide` is certain whatever the arguments: the same rows answer both questions.
 """
 
@@ -256,16 +256,19 @@ def matches(rule: Rule, tool: ToolFacts, caller: Caller) -> bool:
 
 
 def combine_terms(rules: Sequence[Rule], expires_after: timedelta) -> Terms:
-    """Combine the terms of all rules that ask, to the strictest of each; an unsaid term is no opinion."""
+    """Combine the terms of all rules that ask, to the strictest of each; an unsaid term is the default one.
+
+    Were it no opinion, one more layer could make a call wait longer, or run by itself: a layer only tightens.
+    """
     decisions = DECISIONS
     for rule in rules:
         if rule.decisions is not None:
             decisions &= rule.decisions
-    executes = {rule.execute for rule in rules if rule.execute is not None}
+    executes = {rule.execute or "claimed" for rule in rules}
     return Terms(
         approvers=tuple(dict.fromkeys(rule.approvers for rule in rules if rule.approvers is not None)),
         required_approvals=max((r.required_approvals for r in rules if r.required_approvals is not None), default=1),
-        expires_after=min((r.expires_after for r in rules if r.expires_after is not None), default=expires_after),
+        expires_after=min((r.expires_after or expires_after for r in rules), default=expires_after),
         decisions=decisions | {"reject"},
         execute="on_decision" if executes == {"on_decision"} else "claimed",
         grants=all((r.required_approvals or 1) == 1 if r.grants is None else r.grants for r in rules),
