@@ -19,6 +19,7 @@ from holdshort.store.contract import (
 from holdshort.store.folder import StateFolderError, choose_folder
 from holdshort.store.granting import GrantNotFound, GrantPage, GrantQuery, GrantStore, Use
 from holdshort.store.pinning import FIRST_USE, INSTRUCTIONS, Pin, PinDigests, PinMoved, PinNotFound, PinStore, Sighting
+from holdshort.store.recording import NewRecording, RecordingStore
 from holdshort.store.sqlite import DEFAULT_RETENTION, SQLiteStore, open_store
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "LogEntry",
     "LogFilter",
     "NewEntry",
+    "NewRecording",
     "Page",
     "Pin",
     "PinDigests",
@@ -46,6 +48,7 @@ __all__ = [
     "Query",
     "QuotaExceeded",
     "Quotas",
+    "RecordingStore",
     "SQLiteStore",
     "Sighting",
     "StateFolderError",

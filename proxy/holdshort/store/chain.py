@@ -15,7 +15,17 @@ import orjson
 from holdshort.interruption import timestamp
 from holdshort.store.contract import LogEntry, NewEntry
 
-__all__ = ["GENESIS", "BrokenLink", "body_of", "dump", "export_line", "links", "parse_export_line", "seal"]
+__all__ = [
+    "GENESIS",
+    "BrokenLink",
+    "body_of",
+    "digest_of",
+    "dump",
+    "export_line",
+    "links",
+    "parse_export_line",
+    "seal",
+]
 
 GENESIS: Final = bytes(32)
 
@@ -32,6 +42,11 @@ class BrokenLink(Exception):
 def seal(previous: bytes, body: str) -> bytes:
     """Return the hash of a row, given the hash of the row before it."""
     return hashlib.sha256(previous + body.encode()).digest()
+
+
+def digest_of(recording: str) -> str:
+    """Return the digest by which a row names its recording."""
+    return hashlib.sha256(recording.encode()).hexdigest()
 
 
 def body_of(sequence: int, entry: NewEntry) -> str:
@@ -53,6 +68,8 @@ def body_of(sequence: int, entry: NewEntry) -> str:
         fields["fingerprint"] = entry.fingerprint
     if entry.detail:
         fields["detail"] = dict(entry.detail)
+    if entry.recording is not None:
+        fields["detail"] = {**fields.get("detail", {}), "recording": digest_of(entry.recording.body)}
     return dump(fields)
 
 

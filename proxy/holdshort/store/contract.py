@@ -20,6 +20,7 @@ from holdshort.interruption import Event, Interruption, State
 from holdshort.policy import Because
 from holdshort.store.granting import GrantStore
 from holdshort.store.pinning import PinStore
+from holdshort.store.recording import NewRecording, RecordingStore
 
 __all__ = [
     "ANYTHING",
@@ -85,6 +86,8 @@ class NewEntry:
     interruption: str | None = None
     fingerprint: str | None = None
     detail: Mapping[str, Json] | None = None
+    recording: NewRecording | None = None
+    """Kept beside the log, in the same commit; the row gets its digest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,6 +207,11 @@ class Store(Protocol):
         """The definitions that tools are pinned to."""
         ...
 
+    @property
+    def recordings(self) -> RecordingStore:
+        """What calls were made with, where that is recorded. Written by whatever writes their row in the log."""
+        ...
+
     # The decision log.
 
     async def record(self, entry: NewEntry) -> int:
@@ -222,7 +230,9 @@ class Store(Protocol):
 
     # Parked calls.
 
-    async def park(self, interruption: Interruption, *, holder: str | None = None) -> Interruption:
+    async def park(
+        self, interruption: Interruption, *, holder: str | None = None, recording: NewRecording | None = None
+    ) -> Interruption:
         """Keep a new pending interruption; `holder` is the request in flight that waits for it.
 
         Raises:

@@ -28,6 +28,7 @@ from holdshort.interruption import (
     Withdraw,
 )
 from holdshort.store.contract import EntryKind, Json, NewEntry
+from holdshort.store.recording import NewRecording
 
 __all__ = ["entry_of", "parked_entry", "point_inside", "points_after", "refusal_entry"]
 
@@ -50,7 +51,7 @@ _KINDS: Final[dict[type, EntryKind]] = {
 }
 
 
-def parked_entry(i: Interruption) -> NewEntry:
+def parked_entry(i: Interruption, recording: NewRecording | None = None) -> NewEntry:
     """Return the row for a call that is parked now."""
     return NewEntry(
         kind=EntryKind.PARKED,
@@ -68,6 +69,7 @@ def parked_entry(i: Interruption) -> NewEntry:
             "definition_digest": i.definition_digest,
             "policy_digest": i.policy_digest,
         },
+        recording=recording,
     )
 
 

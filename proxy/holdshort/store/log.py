@@ -16,7 +16,8 @@ from holdshort.store.connection import translated
 from holdshort.store.contract import ANY_ROW, LogEntry, LogFilter, NewEntry, Verification
 from holdshort.store.faults import fault
 from holdshort.store.grants import Ledger
-from holdshort.store.rows import from_text
+from holdshort.store.recordings import INSERT_BOTH
+from holdshort.store.rows import from_text, microseconds
 
 __all__ = ["Head", "HeadMoved", "append", "append_to", "count", "head", "note_checkpoint", "read", "verify"]
 
@@ -49,7 +50,7 @@ def append_to(connection: apsw.Connection, last: Head | None, entry: NewEntry) -
     body = body_of(sequence + 1, entry)
     digest = seal(previous, body)
     try:
-        connection.execute(_INSERT, (sequence + 1, body, digest, entry.interruption))
+        _insert(connection, sequence + 1, body, digest, entry)
     except apsw.ConstraintError:
         raise HeadMoved(f"row {sequence + 1} of the decision log is there already") from None
     return sequence + 1, digest
@@ -60,8 +61,18 @@ def append(connection: apsw.Connection, entry: NewEntry) -> int:
     fault("audit.append")
     last, previous = head(connection)
     body = body_of(last + 1, entry)
-    connection.execute(_INSERT, (last + 1, body, seal(previous, body), entry.interruption))
+    _insert(connection, last + 1, body, seal(previous, body), entry)
     return last + 1
+
+
+def _insert(connection: apsw.Connection, sequence: int, body: str, digest: bytes, entry: NewEntry) -> None:
+    """Write a row, and its recording if it has one, with one statement."""
+    kept = entry.recording
+    if kept is None:
+        connection.execute(_INSERT, (sequence, body, digest, entry.interruption))
+    else:
+        values = (sequence, body, digest, entry.interruption, microseconds(kept.until), kept.body)
+        connection.execute(INSERT_BOTH, values)
 
 
 def head(connection: apsw.Connection) -> Head:

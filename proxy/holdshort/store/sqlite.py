@@ -37,8 +37,10 @@ from holdshort.store.contract import (
 from holdshort.store.folder import DATABASE, create_private_file, prepare_folder
 from holdshort.store.owners import forget_dead, hold_lock, is_alive
 from holdshort.store.pins import SQLitePins
+from holdshort.store.recording import NewRecording
 from holdshort.store.schema import check_integrity, migrate
 from holdshort.store.sqlite_grants import SQLiteGrants
+from holdshort.store.sqlite_recordings import SQLiteRecordings
 from holdshort.store.watch import Watch
 from holdshort.store.writer import Writer, Written
 
@@ -71,6 +73,7 @@ class SQLiteStore:
     ) -> None:
         self.owner = owner
         self.pins = SQLitePins(writer, reader)
+        self.recordings = SQLiteRecordings(writer, reader)
         self._writer = writer
         self._reader = reader
         self._archive = archive
@@ -120,8 +123,12 @@ class SQLiteStore:
     async def verify(self) -> Verification:
         return await self._at_leisure(log.verify)
 
-    async def park(self, interruption: Interruption, *, holder: str | None = None) -> Interruption:
-        kept = await self._writer.run(lambda c: tables.park(c, interruption, holder, self.owner, self._quotas))
+    async def park(
+        self, interruption: Interruption, *, holder: str | None = None, recording: NewRecording | None = None
+    ) -> Interruption:
+        kept = await self._writer.run(
+            lambda c: tables.park(c, interruption, holder, self.owner, self._quotas, recording)
+        )
         self._parked[kept.requested_by.agent] = True
         return kept
 
@@ -217,6 +224,7 @@ class SQLiteStore:
         if queries.has_purgeable(self._reader, now - self._retention):
             await self.purge(now - self._retention, now=now)
         await self.grants.settle(now)
+        await self.recordings.settle(now)
 
     @asynccontextmanager
     async def _subscription(self, after: int | None) -> AsyncGenerator[AsyncIterator[Change]]:

@@ -37,6 +37,7 @@ from holdshort.store.entries import entry_of, parked_entry, point_inside, points
 from holdshort.store.faults import fault
 from holdshort.store.grant_tables import make
 from holdshort.store.log import append
+from holdshort.store.recording import NewRecording
 from holdshort.store.rows import from_text, microseconds, to_text
 from holdshort.store.writer import Written
 
@@ -54,7 +55,12 @@ _NEVER_ATTACHED: Final = frozenset({State.WITHDRAWN, State.SUPERSEDED})
 
 
 def park(
-    connection: apsw.Connection, interruption: Interruption, holder: str | None, owner: str, quotas: Quotas
+    connection: apsw.Connection,
+    interruption: Interruption,
+    holder: str | None,
+    owner: str,
+    quotas: Quotas,
+    recording: NewRecording | None = None,
 ) -> Written[Interruption]:
     """Keep a new interruption, held by `holder` if one is given.
 
@@ -64,7 +70,7 @@ def park(
     _check_quotas(connection, interruption, quotas)
     if interruption.state is not State.PENDING:
         raise IllegalTransition(interruption, "park")
-    changed = append(connection, parked_entry(interruption))
+    changed = append(connection, parked_entry(interruption, recording))
     try:
         connection.execute(_INSERT, (*_fixed(interruption), *_moving(interruption, changed, interruption.created_at)))
     except apsw.ConstraintError:
