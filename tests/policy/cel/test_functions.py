@@ -326,3 +326,9 @@ def complaint(name: str, text: str) -> str:
 @given(st.text(min_size=4, max_size=40), st.sampled_from(["normalize_path", "host", "is_ip", "timestamp", "double"]))
 def test_no_text_makes_a_function_throw_anything_but_a_failure_that_does_not_quote_it(text: str, name: str) -> None:
     assert text not in complaint(name, text)
+
+
+def test_an_ordinary_space_is_part_of_a_path_in_every_script() -> None:
+    assert under("/data/a é/b c", "/data/a é")
+    with pytest.raises(ConditionFailed):
+        under("/data/a\u00a0é", "/data")

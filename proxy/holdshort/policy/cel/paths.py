@@ -81,7 +81,7 @@ def _refuse(path: str) -> None:
 def _refuse_lookalikes(path: str) -> None:
     if unicodedata.normalize("NFC", path) != path:
         raise ConditionFailed("a path is not in Unicode's composed form (NFC); file systems differ on it")
-    for character in set(path):
+    for character in set(path) - {" "}:
         folded = unicodedata.normalize("NFKC", character)
         if unicodedata.category(character) in {"Cf", "Zs", "Cs", "Cn", "Co"} or (
             folded != character and any(mark in folded for mark in "./\\")
