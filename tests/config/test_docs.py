@@ -9,6 +9,7 @@ from holdshort.config import Config, LimitsConfig, is_layer_file, load_config, l
 from holdshort.config.layers import LAYER_KEYS
 from holdshort.config.load import CONFIG_KEYS, FOREIGN_CONFIG_KEYS
 from holdshort.config.people import AGENT_KEYS
+from holdshort.config.recording import RECORD_KEYS
 from holdshort.config.rules import RULE_KEYS
 from holdshort.config.servers import ALIASES, FOREIGN_SERVER_KEYS, SERVER_KEYS
 from holdshort.config.settings import APPROVALS_KEYS, HOLD_KEYS, LIMIT_KEYS
@@ -55,7 +56,12 @@ def test_every_key_of_other_clients_is_named() -> None:
 
 @pytest.mark.parametrize(
     ("title", "keys"),
-    [("`agents`", AGENT_KEYS), ("`approvals`", APPROVALS_KEYS), ("`hold`", HOLD_KEYS)],
+    [
+        ("`agents`", AGENT_KEYS),
+        ("`approvals`", APPROVALS_KEYS),
+        ("`hold`", HOLD_KEYS),
+        ("`record`", RECORD_KEYS),
+    ],
 )
 def test_every_key_of_the_small_sections_is_named(title: str, keys: tuple[str, ...]) -> None:
     assert quoted(section(title)) >= set(keys)

@@ -24,6 +24,7 @@ from holdshort.config.formats import (
     PackUse,
     Person,
     PolicyFile,
+    Record,
     Rule,
     Server,
     json_schema,
@@ -33,6 +34,7 @@ from holdshort.config.layers import LAYER_KEYS
 from holdshort.config.load import CONFIG_KEYS
 from holdshort.config.packs import PACK_KEYS
 from holdshort.config.people import AGENT_KEYS, PERSON_KEYS
+from holdshort.config.recording import RECORD_KEYS
 from holdshort.config.rules import RULE_KEYS
 from holdshort.config.servers import SERVER_KEYS
 from holdshort.config.settings import APPROVALS_KEYS, HOLD_KEYS
@@ -90,6 +92,7 @@ def format_of(document: dict[str, Any]) -> str:
         (Person, PERSON_KEYS),
         (Approvals, APPROVALS_KEYS),
         (Hold, HOLD_KEYS),
+        (Record, RECORD_KEYS),
         (Case, CASE_KEYS),
         (ExpectedTerms, TERM_KEYS),
     ],

@@ -115,6 +115,18 @@ class Hold(_Model):
     clients: Annotated[dict[str, Seconds] | None, Field(description="By globs over the client's name")] = None
 
 
+class Record(_Model):
+    """What is recorded of calls, for replays."""
+
+    keep: Annotated[Seconds | None, Field(description="How long; `7d` where it is not said")] = None
+    arguments: Annotated[Switch, Field(description="`false`: only the facts of the tool and the caller")] = True
+    redact: Annotated[
+        Names | dict[str, Names] | None,
+        Field(description="Names of arguments to leave out, at any depth; or such by globs over `server__tool`"),
+    ] = None
+    max_bytes: Annotated[Size | None, Field(description="The largest call whose arguments are recorded")] = None
+
+
 class PackUse(_Model):
     """A pack, bound to servers by their labels."""
 
@@ -180,6 +192,9 @@ class ConfigurationFile(_Model):
     hold: Annotated[Seconds | Hold | None, Field(description="How long a waiting call is kept open")] = None
     limits: Annotated[Any, Field(description="Limits")] = None
     state_dir: Annotated[str | None, Field(description="The state folder; relative to this file")] = None
+    record: Annotated[
+        Duration | bool | Record | None, Field(description="Record calls for `holdshort policy replay`; off by default")
+    ] = None
     separation_of_duties: Annotated[
         Switch, Field(description="The person an agent acts for may not decide its calls")
     ] = False

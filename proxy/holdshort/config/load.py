@@ -24,6 +24,7 @@ from holdshort.config.model import (
 )
 from holdshort.config.people import People, check_mentions, read_people
 from holdshort.config.reading import Reading
+from holdshort.config.recording import read_record
 from holdshort.config.rules import Mentions
 from holdshort.config.servers import ServerBlock, check_label, read_servers
 from holdshort.config.settings import (
@@ -61,6 +62,7 @@ CONFIG_KEYS: Final = (
     "hold",
     "limits",
     "state_dir",
+    "record",
     "separation_of_duties",
     "allowed_hosts",
     "allowed_origins",
@@ -208,6 +210,7 @@ def _config(
         hold=read_hold(reading, keys.get("hold")),
         limits=limits,
         state_dir=read_folder(reading, keys.get("state_dir"), path.parent, reading.environ),
+        record=read_record(reading, keys.get("record")),
         separation_of_duties=separated,
         allowed_hosts=read_names(reading, keys.get("allowed_hosts")),
         allowed_origins=read_names(reading, keys.get("allowed_origins"), origins=True),

@@ -11,6 +11,7 @@ from typing import Final, Literal
 
 from holdshort.errors import ConfigError
 from holdshort.policy import Place, Policy
+from holdshort.policy.redaction import Redaction
 
 __all__ = [
     "DEFAULT_LISTEN",
@@ -23,6 +24,7 @@ __all__ = [
     "LimitsConfig",
     "Listen",
     "Problem",
+    "RecordConfig",
     "ServerConfig",
     "Transport",
     "UnknownPeople",
@@ -146,6 +148,19 @@ class LimitsConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class RecordConfig:
+    """What is recorded of calls for replays, for how long (seconds), and what is left out of it.
+
+    With `arguments` false only the facts of the tool and the caller are.
+    """
+
+    keep: float = 7 * 24 * 3600
+    arguments: bool = True
+    max_bytes: int = 64 * 1024
+    redact: Redaction = field(default_factory=Redaction)
+
+
+@dataclass(frozen=True, slots=True)
 class ServerConfig:
     """One upstream. `label` is its name in `mcpServers`; what may hold a secret is kept out of `repr`.
 
@@ -205,6 +220,8 @@ class Config:
     hold: HoldConfig = field(default_factory=HoldConfig)
     limits: LimitsConfig = field(default_factory=LimitsConfig)
     state_dir: Path | None = None
+    record: RecordConfig | None = None
+    """None: calls are not recorded."""
     separation_of_duties: bool = False
     allowed_hosts: tuple[str, ...] = ()
     allowed_origins: tuple[str, ...] = ()

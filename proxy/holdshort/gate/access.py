@@ -17,10 +17,11 @@ from holdshort.gate import answers
 from holdshort.gate.catalog import envelope
 from holdshort.gate.exchange import Exchange
 from holdshort.gate.methods import LIST_METHODS, Era
+from holdshort.gate.recording import Recorder
 from holdshort.gate.uses import QUIET, USES, uses_of
 from holdshort.gate.withheld import Withheld, names_any, withhold
 from holdshort.policy import REQUEST_METHODS, Access, Action, Caller, Kind, Policy, Verdict
-from holdshort.store import EntryKind, NewEntry, Store
+from holdshort.store import EntryKind, NewEntry, NewRecording, Store
 from holdshort.wire import Frame, Limits, decode, error_reply
 
 __all__ = ["AccessGuard"]
@@ -45,10 +46,17 @@ _URL_ELICITATION: Final = -32042
 class AccessGuard:
     """Asks policy about everything that is not a call of a tool, and writes down what it said."""
 
-    def __init__(self, store: Store, clock: Callable[[], datetime], policy: Callable[[], Policy]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        clock: Callable[[], datetime],
+        policy: Callable[[], Policy],
+        recorder: Recorder | None = None,
+    ) -> None:
         self._store = store
         self._clock = clock
         self._policy = policy
+        self._recorder = recorder
 
     async def refuse(self, exchange: Exchange, method: str) -> dict[str, Any] | None:
         """Judge a request before it is sent; return the answer to one that may not be, None for one that may.
@@ -66,14 +74,15 @@ class AccessGuard:
         if uses is None:
             return answers.invalid_params(exchange.id, f"`{method}` has to say what it is about")
         for use in uses:
-            verdict = self._policy().access(self._access(exchange, use.kind, use.name, use.arguments))
+            access = self._access(exchange, use.kind, use.name, use.arguments)
+            verdict = self._policy().access(access)
             if verdict.action is Action.ALLOW:
                 if method not in QUIET:
-                    await self._write(exchange, use.kind, use.name, verdict, method)
+                    await self._write(access, verdict, method)
                 continue
             if verdict.action is Action.DENY and method == "resources/unsubscribe":
                 continue
-            await self._write(exchange, use.kind, use.name, verdict, method)
+            await self._write(access, verdict, method)
             if verdict.action is not Action.HIDE:
                 return answers.refused(exchange.id, verdict, use.kind, use.shown(exchange.prefix))
             await self._look(exchange, use.kind)
@@ -111,10 +120,10 @@ class AccessGuard:
         method = frame.value["method"]
         if method not in REQUEST_METHODS:
             return None
-        now = self._clock()
-        verdict = self._policy().access(Access(Kind.SERVER_REQUEST, server, method, caller, now))
+        asked = self._of(Kind.SERVER_REQUEST, server, method, caller)
+        verdict = self._policy().access(asked)
         try:
-            await self._store.record(_entry(server, caller, Kind.SERVER_REQUEST, method, verdict, now, {}))
+            await self._write(asked, verdict, method)
         except StateError:
             # What cannot be written down is not asked.
             return Frame(error_reply(frame.value["id"], answers.INTERNAL_ERROR, "The proxy cannot record it"))
@@ -166,8 +175,8 @@ class AccessGuard:
         if refused:
             await self._write_all(exchange, refused, _LISTEN)
         if kept:
-            verdict = self._policy().access(self._access(exchange, Kind.RESOURCE, kept[0]))
-            await self._write(exchange, Kind.RESOURCE, kept[0], verdict, _LISTEN, {"number": len(kept)})
+            first = self._access(exchange, Kind.RESOURCE, kept[0])
+            await self._write(first, self._policy().access(first), _LISTEN, {"number": len(kept)})
         if len(kept) < len(uris):
             params = {**exchange.params, "notifications": {**wanted, "resourceSubscriptions": kept}}
             exchange.frame = Frame({**exchange.frame.value, "params": params}, kind=exchange.frame.kind)
@@ -248,22 +257,17 @@ class AccessGuard:
         return Access(kind, exchange.server, name, exchange.caller, self._clock(), arguments or {})
 
     async def _write(
-        self,
-        exchange: Exchange,
-        kind: Kind,
-        name: str,
-        verdict: Verdict,
-        method: str,
-        more: Mapping[str, Any] | None = None,
+        self, access: Access, verdict: Verdict, method: str, more: Mapping[str, Any] | None = None
     ) -> None:
-        detail = {"method": method, **(more or {})} if method != name else {}
-        await self._store.record(_entry(exchange.server, exchange.caller, kind, name, verdict, self._clock(), detail))
+        detail = {"method": method, **(more or {})} if method != access.name else {}
+        recording = None if self._recorder is None else self._recorder.access(access)
+        await self._store.record(_entry(access, verdict, detail, recording))
 
     async def _write_all(self, exchange: Exchange, verdicts: Mapping[str, Verdict], method: str) -> None:
         """One row about all of them: a result can hold any number."""
         strictest = max(verdicts, key=lambda uri: verdicts[uri].action.strictness)
         more = {"number": len(verdicts)}
-        await self._write(exchange, Kind.RESOURCE, strictest, verdicts[strictest], method, more)
+        await self._write(self._access(exchange, Kind.RESOURCE, strictest), verdicts[strictest], method, more)
 
 
 def _method_of(wanted: object) -> str:
@@ -271,22 +275,22 @@ def _method_of(wanted: object) -> str:
     return method if isinstance(method, str) else ""
 
 
-def _entry(
-    server: str, caller: Caller, kind: Kind, name: str, verdict: Verdict, now: datetime, more: Mapping[str, Any]
-) -> NewEntry:
+def _entry(access: Access, verdict: Verdict, more: Mapping[str, Any], recording: NewRecording | None) -> NewEntry:
     """A row that names the thing; a query may hold a secret, and no row does."""
+    kind, name = access.kind, access.name
     named = name.partition("?")[0] + ("?" if "?" in name else "") if kind is Kind.RESOURCE else name
     detail: dict[str, Any] = {"kind": kind.value, "name": named[:_LONGEST_NAME], **more}
     if verdict.errors:
         detail["errors"] = list(verdict.errors)
     return NewEntry(
         kind=EntryKind.VERDICT,
-        at=now,
-        server=server,
-        agent=caller.agent,
+        at=access.now,
+        server=access.server,
+        agent=access.caller.agent,
         action=verdict.action.value,
         because=verdict.because,
         detail=detail,
+        recording=recording,
     )
 
 

@@ -9,6 +9,7 @@ import math
 import traceback
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import datetime
 from pathlib import PurePath
 from typing import Any, Final
@@ -33,7 +34,7 @@ from holdshort.gate.tasks import TaskOwners, task_view
 from holdshort.gate.upstream import Link, Log, SessionGone, UpstreamError
 from holdshort.interruption import Interruption, InterruptionError, State, Withdraw
 from holdshort.policy import Action, Call, Caller, Policy, Verdict
-from holdshort.store import EntryKind, InterruptionNotFound, NewEntry, Store
+from holdshort.store import EntryKind, InterruptionNotFound, NewEntry, NewRecording, Store
 from holdshort.wire import Frame, MalformedMessage, result_reply
 
 __all__ = ["Gate"]
@@ -68,10 +69,13 @@ class Gate:
         self._timeout = timeout_seconds
         self._timeouts = timeouts or {}
         self._forwarded: set[Exchange] = set()
-        self.access = AccessGuard(desk.store, desk.clock, desk.policy)
+        self.access = AccessGuard(desk.store, desk.clock, desk.policy, desk.recorder)
+        self._recorder = desk.recorder
         self._executions = Executions(desk.store, desk.clock, self.timeout_of, log, self.access.answered)
         self._parking = Parking(desk, self._executions)
-        self._granting = Granting(desk.store, desk.clock, desk.policy, desk.approver_groups, desk.acts_for)
+        self._granting = Granting(
+            desk.store, desk.clock, desk.policy, desk.approver_groups, desk.acts_for, desk.recorder
+        )
 
     def timeout_of(self, server: str) -> float:
         """Return how many seconds a call of this server may be silent before it counts as lost."""
@@ -217,7 +221,9 @@ class Gate:
             if resumed is not None:
                 return self._noted(exchange, resumed)
         if not judged.recorded:
-            await self._store.record(_verdict_entry(exchange, name, verdict, now))
+            recorder = self._recorder
+            recording = None if recorder is None else recorder.call(replace(call, tool=definition.facts))
+            await self._store.record(_verdict_entry(exchange, name, verdict, now, recording))
         if verdict.action is Action.HIDE:
             return Reply(Frame(answers.unknown_tool(exchange.id, exchange.prefix + name)))
         if verdict.action is not Action.ALLOW:
@@ -322,7 +328,9 @@ def _place_of(error: BaseException) -> str:
     return f"{PurePath(last[0].filename).name}:{last[0].lineno}" if last else ""
 
 
-def _verdict_entry(exchange: Exchange, tool: str, verdict: Verdict, now: datetime) -> NewEntry:
+def _verdict_entry(
+    exchange: Exchange, tool: str, verdict: Verdict, now: datetime, recording: NewRecording | None
+) -> NewEntry:
     detail: dict[str, Any] | None = {"errors": list(verdict.errors)} if verdict.errors else None
     return NewEntry(
         kind=EntryKind.VERDICT,
@@ -333,4 +341,5 @@ def _verdict_entry(exchange: Exchange, tool: str, verdict: Verdict, now: datetim
         action=verdict.action.value,
         because=verdict.because,
         detail=detail,
+        recording=recording,
     )

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from holdshort.gate.catalog import Catalog, Definition
 from holdshort.gate.exchange import Exchange
+from holdshort.gate.recording import Recorder
 from holdshort.gate.seal import Sealer
 from holdshort.interruption import NoFingerprint, fingerprint
 from holdshort.policy import Action, ApproverGroups, Call, Grant, Policy, Verdict, find_grants, granted
@@ -40,12 +41,14 @@ class Granting:
         policy: Callable[[], Policy],
         groups_of: ApproverGroups,
         acts_for: Callable[[str], str | None],
+        recorder: Recorder | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
         self._policy = policy
         self._groups_of = groups_of
         self._acts_for = acts_for
+        self._recorder = recorder
 
     async def answer(self, exchange: Exchange, catalog: Catalog, call: Call, asked: Judged) -> Judged:
         """Return the call as it stands after the grants: allowed by one, or as policy has it; `asked` is what it said.
@@ -73,7 +76,10 @@ class Granting:
             return asked
         for grant in self._found(candidates, asked, call):
             allowed = granted(asked.verdict, grant)
-            use = await self._store.grants.use(grant, _entry(exchange, fresh, allowed, call.now, mark), now=call.now)
+            entry = _entry(exchange, fresh, allowed, call.now, mark)
+            if self._recorder is not None:
+                entry = replace(entry, recording=self._recorder.call(call))
+            use = await self._store.grants.use(grant, entry, now=call.now)
             if self._policy().digest != asked.policy_digest:
                 # Another policy came into force meanwhile, and it is that one's to say.
                 return self._judge(fresh, call)

@@ -26,6 +26,7 @@ from holdshort.gate.legs import MAX_LEGS, Legs
 from holdshort.gate.meta import PARK_KEY
 from holdshort.gate.methods import Era
 from holdshort.gate.pins import PinBook
+from holdshort.gate.recording import Recorder
 from holdshort.gate.seal import BrokenSeal, Leg, Sealer
 from holdshort.gate.tasks import task_handle
 from holdshort.gate.upstream import SessionGone, UpstreamError
@@ -74,6 +75,8 @@ class ParkingDesk:
     """None where definitions are not compared with anything."""
     dispatch_window: timedelta = DEFAULT_DISPATCH_WINDOW
     """How long an approval waits for the agent to come back."""
+    recorder: Recorder | None = None
+    """None where calls are not recorded."""
 
 
 class Parking:
@@ -107,7 +110,11 @@ class Parking:
                 record = await self._new(exchange, definition, verdict, arguments, mark, policy_digest)
                 if catalog.pins is not None and not definition.facts.pinned:
                     record = replace(record, pinned=await catalog.pins.pinned_definition(definition))
-                record = await self._store.park(record, holder=holder)
+                recording = None
+                if self._desk.recorder is not None:
+                    call = Call(definition.facts, arguments, exchange.caller, record.created_at)
+                    recording = self._desk.recorder.call(call)
+                record = await self._store.park(record, holder=holder, recording=recording)
         except (BrokenSeal, InterruptionNotFound) as error:
             return Reply(Frame(answers.invalid_params(exchange.id, str(error))))
         except QuotaExceeded as error:

@@ -5,6 +5,8 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any, Final
 
+from holdshort.policy.cel.values import Unknown
+
 __all__ = ["MOST_CHARS", "escaped", "shown"]
 
 MOST_CHARS: Final = 120
@@ -34,6 +36,8 @@ def _escape(char: str) -> str:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, Unknown):
+        return "(not recorded)"
     if isinstance(value, Mapping):
         return {str(key): _plain(each) for key, each in value.items()}
     if isinstance(value, (set, frozenset)):

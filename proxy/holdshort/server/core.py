@@ -22,6 +22,7 @@ from holdshort.gate.listing import LeftOut, ListLimits
 from holdshort.gate.on_decision import OnDecision
 from holdshort.gate.parking import ParkingDesk
 from holdshort.gate.pins import PinBook, scope_of
+from holdshort.gate.recording import Recorder
 from holdshort.gate.seal import Sealer, load_seal_key
 from holdshort.gate.upstream import Eras, Link, Log, Upstream, UpstreamError, UpstreamLimits
 from holdshort.policy import Call, Caller, Policy, ToolFacts, explain
@@ -170,6 +171,13 @@ def _pin_scopes(upstreams: Mapping[str, Upstream]) -> Mapping[str, tuple[str, st
     }
 
 
+def _recorder(config: Config, policy: Callable[[], Policy]) -> Recorder | None:
+    record = config.record
+    if record is None:
+        return None
+    return Recorder(policy, timedelta(seconds=record.keep), record.arguments, record.max_bytes, record.redact)
+
+
 def _acts_for(config: Config) -> Callable[[str], str | None]:
     if not config.separation_of_duties:
         return lambda agent: None
@@ -229,6 +237,7 @@ async def open_core(
             acts_for=_acts_for(config),
             approver_groups=principals.approver_groups,
             dispatch_window=timedelta(seconds=limits.dispatch_deadline),
+            recorder=_recorder(config, in_force.policy),
             pins=PinBook(store, in_force.policy, utc_now, log, _pin_scopes(upstreams)),
         )
         timeouts = {server.label: server.timeout for server in config.servers if server.timeout is not None}

@@ -22,6 +22,7 @@ __all__ = [
     "TooCostly",
     "TypeName",
     "UInt",
+    "Unknown",
     "added",
     "checked",
     "compared",
@@ -57,6 +58,16 @@ class UInt(int):
     """An unsigned integer, `5u`: a type of its own in CEL, though equal to 5."""
 
     __slots__ = ()
+
+
+class Unknown:
+    """In place of a value that is not known any more. What needs it fails, and `asked` tells `why`, for replays."""
+
+    __slots__ = ("asked", "why")
+
+    def __init__(self, why: Any, asked: set[Any]) -> None:
+        self.why = why
+        self.asked = asked
 
 
 class TypeName(str):
@@ -113,6 +124,9 @@ def type_of(value: object) -> str:
     """
     name = _NAMES.get(type(value))
     if name is None:
+        if isinstance(value, Unknown):
+            value.asked.add(value.why)
+            raise ConditionFailed("a value is not known, because it was not recorded")
         raise ConditionFailed("a value is of a kind that JSON does not have")
     return name
 
