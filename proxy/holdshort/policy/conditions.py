@@ -31,7 +31,8 @@ def speaks(rule: Rule, call: Call | Access) -> tuple[bool, str | None]:
 
     An error never helps the call: a condition that raises, or answers anything but true or false, counts as true for
     ask, deny and hide, and as false for allow. Everything a condition can throw is caught, `BaseException` included,
-    because an evaluator written in another language may raise outside of `Exception`.
+    because an evaluator written in another language may raise outside of `Exception`. Only an error of our own is
+    quoted: any other may have an argument in its text, and what is told here is logged.
     """
     if rule.when is None:
         return True, None
@@ -43,7 +44,7 @@ def speaks(rule: Rule, call: Call | Access) -> tuple[bool, str | None]:
     except HoldshortError as error:
         problem = str(error)
     except BaseException as error:  # noqa: BLE001 - see the docstring
-        problem = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        problem = f"the condition failed: {type(error).__name__}"
     else:
         if isinstance(answer, bool):
             return answer, None

@@ -65,6 +65,10 @@ def test_a_path_is_under_a_folder_once_its_dots_are_resolved(path: str, folder: 
         "/srv/%5c..",
         "/srv/%252e%252e/",
         "/srv/%00",
+        "/%65tc/passwd",
+        "/My%20Files/etc",
+        "$HOME/etc",
+        "${ROOT}/etc",
         "/srv/\uff0e\uff0e/etc",
         "/srv/\u2024\u2024/etc",
         "/srv\uff0fetc",
@@ -81,6 +85,14 @@ def test_a_path_that_reads_in_two_ways_is_under_nothing_and_outside_of_nothing(p
         under(path, "/srv")
 
     assert "etc" not in str(caught.value)
+
+
+def test_a_network_that_is_an_argument_is_not_quoted() -> None:
+    for network in ("10.9.8.7/8", "10.9.8.7", "secret", "::ffff:10.9.8.7/100"):
+        with pytest.raises(ConditionFailed) as caught:
+            in_cidr("10.0.0.1", network)
+        assert "9.8" not in str(caught.value)
+        assert "secret" not in str(caught.value)
 
 
 def test_a_path_may_have_as_many_characters_as_linux_takes() -> None:
@@ -113,7 +125,7 @@ def test_a_path_normalised_twice_is_the_same_and_agrees_with_the_shell(parts: li
         ("ftp://a.b", "a.b"),
         ("https://example.com/@evil.org", "example.com"),
         ("https://example.com?u=http://evil.org", "example.com"),
-        ("https://example.com#@evil.org", "example.com"),
+        ("https://example.com?u=1/@evil.org", "example.com"),
         ("https://example.com/a\\b", "example.com"),
         ("https://xn--bcher-kva.example/", "xn--bcher-kva.example"),
         ("https://a_b.example/", "a_b.example"),
@@ -134,6 +146,12 @@ def test_a_url_has_a_host(url: str, expected: str) -> None:
         "https://",
         "//example.com",
         "javascript:alert(1)",
+        "javascript://example.com/%0aalert(1)",
+        "FILE://example.com/etc/passwd",
+        "view-source://example.com/",
+        "https://example.com#@evil.org",
+        "https://example.com?@evil.org/",
+        "https://example.com?a\\@evil.org",
         "https://user@example.com/",
         "https://user:pass@example.com/",
         "https://example.com\\@evil.org/",

@@ -18,7 +18,11 @@ MAX_URL: Final = 8192
 
 Network = IPv4Network | IPv6Network
 
-_URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://([^/?#]*)(?:[/?#].*)?", re.DOTALL)
+_URL: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#]*)([/?#].*)?", re.DOTALL)
+_HOSTLESS: Final = frozenset({"about", "blob", "data", "file", "jar", "javascript", "vbscript", "view-source"})
+"""Schemes that open something else than the host they seem to name: a file of this machine, a script, another URL."""
+_LATE_HOST: Final = re.compile(r"[?#][^/]*[@\\]")
+"""What an older reader, which ends a host at nothing but a slash, takes for user information and then a host."""
 _AUTHORITY: Final = re.compile(r"(\[[^\[\]]*\]|[^:\[\]]*)(?::([0-9]*))?")
 _CONTROLS: Final = re.compile(r"[\x00-\x20\x7f-\x9f\u2028\u2029]")
 _INNER_CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -44,7 +48,12 @@ def host(url: str) -> str:
     found = _URL.fullmatch(url)
     if found is None:
         raise ConditionFailed("a text is no URL with `://`")
-    return _host_of(found.group(1))
+    scheme, authority, rest = found.groups()
+    if scheme.lower() in _HOSTLESS:
+        raise ConditionFailed("a URL has a scheme that does not reach the host it names")
+    if rest and _LATE_HOST.match(rest):
+        raise ConditionFailed("a URL has `@` or a backslash behind its host, and some programs read another host there")
+    return _host_of(authority)
 
 
 def in_domain(url_or_host: str, domain: str) -> bool:
@@ -73,7 +82,11 @@ def in_cidr(address: str, cidr: str) -> bool:
     Raises:
         ConditionFailed: this is no IP address, or `cidr` is no network.
     """
-    network = parse_cidr(cidr)
+    try:
+        network = parse_cidr(cidr)
+    except ConditionFailed:
+        # Written out, it was tried when the condition was read: this one is an argument, and is not quoted.
+        raise ConditionFailed("an argument is no network such as `10.0.0.0/8`") from None
     found = _address_of(address)
     if found is None:
         raise ConditionFailed("a text is no IP address; ask `is_ip` first")
@@ -100,7 +113,7 @@ def parse_domain(domain: str) -> str:
 
 
 def parse_cidr(cidr: str) -> Network:
-    """Return the network.
+    """Return the network. Errors quote `cidr`, which therefore has to come from a policy.
 
     Raises:
         ConditionFailed: it is no network such as `10.0.0.0/8` or `fd00::/8`, or its address has bits beyond the prefix.

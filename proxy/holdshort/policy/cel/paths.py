@@ -17,7 +17,7 @@ MAX_PATH: Final = 4096
 """Characters of one path; Linux accepts no longer one."""
 
 _CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-_ENCODED: Final = re.compile(r"%(?:2e|2f|5c|00|25)", re.IGNORECASE)
+_ENCODED: Final = re.compile(r"%[0-9a-f]{2}", re.IGNORECASE)
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 
 
@@ -68,12 +68,14 @@ def _refuse(path: str) -> None:
         raise ConditionFailed("a path has a control character")
     if "\\" in path:
         raise ConditionFailed("a path has a backslash, which separates folders on some systems only")
-    if path != path.strip() or path[0] == "~":
-        raise ConditionFailed("a path begins or ends with a space, or begins with `~`; servers read that differently")
+    if path != path.strip() or path[0] in "~$":
+        raise ConditionFailed(
+            "a path begins or ends with a space, or begins with `~` or `$`; servers read that differently"
+        )
     if _SCHEME.match(path):
         raise ConditionFailed("a path begins like a URL or a drive")
     if _ENCODED.search(path):
-        raise ConditionFailed("a path has an encoded dot, slash or percent sign, which some servers decode")
+        raise ConditionFailed("a path has a percent-encoded character, which some servers decode")
     if not path.isascii():
         _refuse_lookalikes(path)
 
