@@ -35,6 +35,8 @@ _TRAILING: Final = re.compile(r"(?<![. ])[. ]++(?=/|$)")
 _STREAM: Final = re.compile(r"::\$\w+$")
 _ENCODED_WILD: Final = re.compile(r"%(?:25)*(?=2a|3f)", re.IGNORECASE)
 _WILD: Final = re.compile(r"[*?]")
+_MAY_CHANGE: Final = re.compile(r"[?#\x00;|*]|::|[. ](?:/|$)")
+"""What loose readings cut out of a text, or read in another way."""
 _LONGEST: Final = 64 * 1024
 """Characters of a URI that is read at all; a longer one is unclear."""
 _LONGEST_KEPT: Final = 2048
@@ -63,13 +65,22 @@ class UriPattern(ToolPattern):
     """A glob over (server, URI). Only `*` and `?` are special; every other character is itself."""
 
     @cached_property
+    def forms(self) -> tuple[str, ...]:
+        """The glob as it is encoded, and with nothing encoded: at each depth of decoding one of them fits."""
+        return tuple(dict.fromkeys((_resolved_glob(self.tool), _plain_glob(self.tool))))
+
+    @cached_property
+    def folded(self) -> str:
+        """The glob as it is held against readings without case."""
+        return _folded(_plain_glob(self.tool))
+
+    @cached_property
     def _tests(self) -> tuple[Callable[[str], bool], ...]:
-        """Of the glob as it is encoded, and with nothing encoded: at each depth of decoding one of them fits."""
-        return tuple(matcher(glob) for glob in dict.fromkeys((_resolved_glob(self.tool), _plain_glob(self.tool))))
+        return tuple(map(matcher, self.forms))
 
     @cached_property
     def _matches_folded(self) -> Callable[[str], bool]:
-        return matcher(_folded(_plain_glob(self.tool)))
+        return matcher(self.folded)
 
     def _matches(self, reading: str) -> bool:
         return any(test(reading) for test in self._tests)
@@ -87,6 +98,27 @@ class UriPattern(ToolPattern):
     def matches_surely(self, uri: Readings) -> bool:
         """Say whether the text as written and all its plain forms match: how a rule that allows looks at a URI."""
         return not uri.unclear and self.matches_tool(uri.raw) and all(map(self._matches, uri.plain))
+
+    def excludes(self, other: "UriPattern") -> bool:
+        """Say whether what this one surely matches is certain not to match `other` in any reading.
+
+        It is where the two begin otherwise, and no loose reading can change how a plain one begins.
+        """
+        starts = [_WILD.split(form, maxsplit=1)[0].rstrip("/") for form in self.forms]
+        if any(_MAY_CHANGE.search(start) for start in starts):
+            return False
+        others = [_WILD.split(form, maxsplit=1)[0] for form in other.forms]
+        raw, others_raw = (_WILD.split(each.tool, maxsplit=1)[0] for each in (self, other))
+        folded = _WILD.split(other.folded, maxsplit=1)[0]
+        return (
+            _apart(raw, others_raw)
+            and all(_apart(start, each) for start in starts for each in others)
+            and all(_apart(start.casefold(), folded) for start in starts)
+        )
+
+
+def _apart(start: str, other: str) -> bool:
+    return not start.startswith(other) and not other.startswith(start)
 
 
 def readings(uri: str) -> Readings:

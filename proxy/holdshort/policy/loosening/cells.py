@@ -1,11 +1,12 @@
 """The servers and names between which no glob of either policy tells a difference, one of each kind."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from holdshort.policy.globs import ToolPattern
 from holdshort.policy.loosening.names import Glob, GlobSet, TooMany, combinations, glob
 from holdshort.policy.loosening.pairing import Pair, Spoken
+from holdshort.policy.loosening.spellings import Spellings, on_one_server
 from holdshort.policy.model import Kind, Rule
 
 __all__ = ["Cell", "Known", "NameGlobs", "cells"]
@@ -25,6 +26,8 @@ class Cell:
     server: str
     name: str
     pairs: tuple[Pair, ...]
+    spellings: Spellings | None = None
+    """For resources: how their globs hang together. The name stands for nothing then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,9 @@ def cells(
     names = dict.fromkeys([one.name for one in servers] + [label for label in labels if everywhere(label)])
     for server in names:
         try:
+            if kind is Kind.RESOURCE:
+                yield from _resources_of(server, pairs, name_globs, everywhere=everywhere(server))
+                continue
             yield from _of_server(server, pairs, kind, known, name_globs, everywhere=everywhere(server))
         except TooMany:
             yield TooMany(server)
@@ -98,6 +104,26 @@ def _of_server(
         )
         if everywhere or any(pair.touched for pair in of_cell):
             yield Cell(kind, server, found.name, of_cell)
+
+
+def _resources_of(server: str, pairs: Sequence[Pair], name_globs: NameGlobs, *, everywhere: bool) -> Iterator[Cell]:
+    """Yield the one cell of a server's resources: a URI has many spellings, so its text settles no glob."""
+    of_cell = tuple(Pair(_spelled(server, pair.old), _spelled(server, pair.new)) for pair in pairs)
+    if everywhere or any(pair.touched for pair in of_cell):
+        rules = [said for pair in of_cell for said in (*pair.old, *pair.new)]
+        asked = [one for said in rules for one in name_globs(said.rule)[1]]
+        spellings = Spellings([(each, said.rule.action) for said in rules for each in said.spelled], asked)
+        yield Cell(Kind.RESOURCE, server, "", of_cell, spellings)
+
+
+def _spelled(server: str, some: Sequence[Spoken]) -> tuple[Spoken, ...]:
+    here: list[Spoken] = []
+    for said in some:
+        mine = [pattern for pattern in said.rule.targets if pattern.matches_server(server)]
+        if mine or not said.rule.targets:
+            kept = dict.fromkeys(on_one_server(pattern) for pattern in mine)
+            here.append(replace(said, spelled=tuple(sorted(kept, key=lambda each: (each.tool, each.literal)))))
+    return tuple(here)
 
 
 def _on(server: str, said: Spoken, globs: "_Sets") -> _Here | None:

@@ -23,6 +23,7 @@ from holdshort.policy.loosening.values import MISSING, values_for
 from holdshort.policy.loosening.wants import Want, recognize
 from holdshort.policy.loosening.worlds import (
     AgentTest,
+    Both,
     Callers,
     CallerTest,
     Fixed,
@@ -98,6 +99,12 @@ class Facing:
         return found
 
     def _who(self, said: Spoken, side: int) -> Question:
+        who = self._agents(said, side)
+        if self.cell.spellings is None or not said.spelled:
+            return who
+        return Both(self.cell.spellings.question(said.spelled, said.rule.action), who)
+
+    def _agents(self, said: Spoken, side: int) -> Question:
         patterns = said.rule.agents
         if not patterns:
             return Fixed(True)
@@ -141,6 +148,8 @@ class Facing:
                 for said in spoken:
                     self.questions(said, side)
         values = {unknown: (1 << len(domain)) - 1 for unknown, domain in self._domains.items()}
+        if self.cell.spellings is not None:
+            values |= self.cell.spellings.start
         return World(values, Callers(every, every))
 
     def _sort(self, node: Node, literals: dict[Glob, None]) -> None:
@@ -149,6 +158,8 @@ class Facing:
         if text in self._parts:
             return
         about = subject_of(node)
+        if self.cell.spellings is not None and "uri" in text:
+            about = None
         alone = Want()
         recognized = about is not None and recognize(node, alone) is not None
         match about:
@@ -270,17 +281,21 @@ class Facing:
             for unknown, bits in world.values.items()
             if not unknown.startswith("? ")
         }
+        spellings = self.cell.spellings
+        names = [self.cell.name] if spellings is None else spellings.examples(world)
         for caller in self._examples(world.callers):
-            yield self._seen(values, caller, 0), self._seen(values, caller, 1)
+            for name in names:
+                yield self._seen(values, caller, 0, name), self._seen(values, caller, 1, name)
 
     def values_of(self, unknown: str, world: World) -> list[Any]:
         """Return what `unknown` can still be in `world`; nothing when no condition asks about it."""
         bits = world.values.get(unknown, 0)
         return [value for at, value in enumerate(self._domains.get(unknown, ())) if bits >> at & 1]
 
-    def _seen(self, values: Mapping[str, Any], caller: Caller, side: int) -> Call | Access:
+    def _seen(self, values: Mapping[str, Any], caller: Caller, side: int, name: str) -> Call | Access:
         seen = values if self._trusted[side] else _undeclared(values)
-        return self._call(seen, _CAREFUL, caller if self._fixed is None else self._fixed[side])
+        found = self._call(seen, _CAREFUL, caller if self._fixed is None else self._fixed[side])
+        return replace(found, name=name) if isinstance(found, Access) else found
 
     def open_parts(self, world: World) -> list[Node]:
         """Return the parts of conditions that are not understood, and have been asked in `world`."""

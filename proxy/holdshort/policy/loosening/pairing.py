@@ -8,6 +8,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
+from holdshort.policy.globs import ToolPattern
 from holdshort.policy.model import Kind, Layer, Rule
 
 __all__ = ["Pair", "Spoken", "pair_layers", "same_effect"]
@@ -15,11 +16,15 @@ __all__ = ["Pair", "Spoken", "pair_layers", "same_effect"]
 
 @dataclass(frozen=True, slots=True)
 class Spoken:
-    """One rule in its layer; `touched` when the other policy does not have it at its place."""
+    """One rule in its layer; `touched` when the other policy does not have it at its place.
+
+    `spelled` has the globs over URIs of which one has to match first, where a resource is all that is known of it.
+    """
 
     layer: str
     rule: Rule
     touched: bool = False
+    spelled: tuple[ToolPattern, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

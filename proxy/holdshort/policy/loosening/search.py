@@ -209,7 +209,7 @@ def _plan(pairs: Sequence[Pair], *, alike: bool) -> tuple[list[_List], _Opinions
 def _reachable(rules: tuple[Spoken, ...]) -> tuple[Spoken, ...]:
     """Return the rules up to the first that always speaks."""
     for index, said in enumerate(rules):
-        if said.rule.when is None and not said.rule.agents:
+        if said.rule.when is None and not said.rule.agents and not said.spelled:
             return rules[: index + 1]
     return rules
 
@@ -217,7 +217,7 @@ def _reachable(rules: tuple[Spoken, ...]) -> tuple[Spoken, ...]:
 def _same(old: tuple[Spoken, ...], new: tuple[Spoken, ...]) -> int:
     """Return how many rules the two have in common before the first that differs."""
     for count, (before, after) in enumerate(zip(old, new, strict=False)):
-        if same_effect(before.rule) != same_effect(after.rule):
+        if same_effect(before.rule) != same_effect(after.rule) or before.spelled != after.spelled:
             return count
     return min(len(old), len(new))
 

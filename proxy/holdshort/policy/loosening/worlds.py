@@ -5,7 +5,7 @@ the values it can still have. A question is answered by splitting its world into
 and the others. A world without a call in it is not made, so whatever is found in one exists.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -18,6 +18,8 @@ __all__ = [
     "Fixed",
     "GroupTest",
     "If",
+    "Linked",
+    "Literal",
     "Not",
     "Outcome",
     "Question",
@@ -48,6 +50,19 @@ class Test:
     true: int
     false: int
     error: int
+
+
+Literal = tuple[str, int]
+"""An unknown, and the values that it is left with, as bits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Linked:
+    """Whether an unknown is true (its bit 1) or false (2), and what else follows for other unknowns in each case."""
+
+    unknown: str
+    true: tuple[Literal, ...]
+    false: tuple[Literal, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +118,7 @@ class If:
     otherwise: "Question"
 
 
-Question = Fixed | Test | CallerTest | AgentTest | GroupTest | Not | Both | Either | If
+Question = Fixed | Test | Linked | CallerTest | AgentTest | GroupTest | Not | Both | Either | If
 
 CALLER: Final = "caller"
 """The unknown that questions about the caller are about."""
@@ -150,13 +165,23 @@ class World:
         """Return the world in which `unknown` has one of `values`."""
         return self if self.values[unknown] == values else World({**self.values, unknown: values}, self.callers)
 
+    def with_all(self, literals: Iterable[Literal]) -> "World | None":
+        """Return the world in which all of `literals` hold; None when there is none."""
+        values = dict(self.values)
+        for unknown, bits in literals:
+            if unknown in values:
+                values[unknown] &= bits
+                if not values[unknown]:
+                    return None
+        return World(values, self.callers)
+
 
 def unknowns(question: Question) -> frozenset[str]:
     """Return the unknowns that `question` can ask about."""
     match question:
         case Fixed():
             return frozenset()
-        case Test():
+        case Test() | Linked():
             return frozenset({question.unknown})
         case CallerTest() | AgentTest() | GroupTest():
             return frozenset({CALLER})
@@ -183,6 +208,11 @@ def is_it(question: Question, wanted: bool, world: World) -> Iterator[tuple[bool
                 yield True, world.narrowed(question.unknown, here & so)
             if here & ~so:
                 yield False, world.narrowed(question.unknown, here & ~so)
+        case Linked():
+            for outcome, literals in ((True, question.true), (False, question.false)):
+                left = world.with_all(literals)
+                if left is not None:
+                    yield outcome is wanted, left
         case CallerTest() | AgentTest() | GroupTest():
             for outcome, after in _about_the_caller(question, world):
                 yield outcome is wanted, after
