@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -137,6 +137,18 @@ def test_each_term_names_the_rules_that_it_is_from() -> None:
         "grants": ("no", []),
     }
     assert told.grant == "none can help: `team: big` wants a decision each time"
+
+
+def test_a_term_that_holds_because_a_rule_says_nothing_is_nobodys() -> None:
+    patient = Layer("a", (rule("slow", "ask", expires_after=timedelta(days=7), execute="on_decision", grants=True),))
+    told = explain(compile_policy([patient, Layer("b", (rule("plain", "ask"),))]), call())
+
+    assert {one.term: (one.words.split(":")[0], [by.rule for by in one.said_by]) for one in told.terms[2:]} == {
+        "expires_after": ("24h", []),
+        "decisions": ("approve, edit, reject, respond", []),
+        "execute": ("claimed", []),
+        "grants": ("yes", ["slow"]),
+    }
 
 
 @pytest.mark.parametrize(

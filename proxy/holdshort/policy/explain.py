@@ -220,19 +220,23 @@ def _pins(policy: Policy, call: Call) -> str:
 def _terms(opinions: Sequence[tuple[str, Rule]], terms: Terms) -> tuple[TermReason, ...]:
     asking = [(layer, rule) for layer, rule in opinions if rule.action is Action.ASK]
 
-    def said(term: str) -> tuple[Because, ...]:
-        return tuple(Because(layer, rule.id) for layer, rule in asking if getattr(rule, term) is not None)
+    def said(term: str, value: object = None) -> tuple[Because, ...]:
+        """Return which rules said what holds; none where it holds because a rule said nothing (precedence 8)."""
+        each = [(layer, rule.id, getattr(rule, term)) for layer, rule in asking]
+        return tuple(Because(layer, of) for layer, of, its in each if its is not None and value in {None, its})
 
     who = " and ".join(" or ".join(sorted(each)) or "nobody" for each in terms.approvers) or "any approver"
     decisions = ", ".join(word for word in ("approve", "edit", "reject", "respond") if word in terms.decisions)
     runs = "at once when approved" if terms.execute == "on_decision" else "when the agent comes back for it"
     return (
         TermReason("approvers", who, said("approvers")),
-        TermReason("required_approvals", str(terms.required_approvals), said("required_approvals")),
-        TermReason("expires_after", duration(terms.expires_after), said("expires_after")),
+        TermReason(
+            "required_approvals", str(terms.required_approvals), said("required_approvals", terms.required_approvals)
+        ),
+        TermReason("expires_after", duration(terms.expires_after), said("expires_after", terms.expires_after)),
         TermReason("decisions", decisions, said("decisions") if terms.decisions != DECISIONS else ()),
-        TermReason("execute", f"{terms.execute}: it runs {runs}", said("execute")),
-        TermReason("grants", "yes" if terms.grants else "no", said("grants")),
+        TermReason("execute", f"{terms.execute}: it runs {runs}", said("execute", terms.execute)),
+        TermReason("grants", "yes" if terms.grants else "no", said("grants", terms.grants)),
     )
 
 
