@@ -8,6 +8,7 @@ import typer
 from holdshort import __version__
 from holdshort.cli import approvals, grants, log, policy
 from holdshort.cli.demo import demo_command
+from holdshort.cli.init import InitCommand, init_command
 from holdshort.cli.schema import schema_command
 from holdshort.cli.serve import serve_command
 from holdshort.cli.wrap import wrap_command
@@ -24,6 +25,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("demo")(demo_command)
+app.command("init", cls=InitCommand)(init_command)
 app.command("schema")(schema_command)
 app.command("serve")(serve_command)
 app.command("wrap", context_settings={"allow_interspersed_args": False})(wrap_command)
