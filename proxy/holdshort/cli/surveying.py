@@ -18,6 +18,7 @@ def ask_servers(
     """Start or connect to the servers called `labels` (None: all), list their tools, and leave them again."""
     import anyio
 
+    from holdshort.approvals.inert import plain
     from holdshort.server.logs import make_log
     from holdshort.server.survey import survey
 
@@ -27,7 +28,8 @@ def ask_servers(
         else:
             words = f"{len(found.definitions)} tools" if len(found.definitions) != 1 else "1 tool"
             words += "".join(f"; left out, because {why}: {', '.join(names)}" for why, names in found.left_out.items())
-        print(f"server `{found.server}`: {words}", file=sys.stderr)
+        # Names that no proxy would list may hold anything, and so may what a server calls an error.
+        print(f"server `{found.server}`: {plain(' '.join(words.split()))}", file=sys.stderr)
 
     # What a server writes is no answer; its entry says what went wrong with it.
     log = make_log(level=logging.ERROR)
