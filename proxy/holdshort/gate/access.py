@@ -231,8 +231,9 @@ class AccessGuard:
         for asked in methods:
             if asked not in REQUEST_METHODS and not policy.speaks_of(Kind.SERVER_REQUEST, server):
                 continue
-            verdict = policy.access(self._access(exchange, Kind.SERVER_REQUEST, asked))
-            await self._write(exchange, Kind.SERVER_REQUEST, asked, verdict, method)
+            access = self._access(exchange, Kind.SERVER_REQUEST, asked)
+            verdict = policy.access(access)
+            await self._write(access, verdict, method)
             if verdict.action is not Action.ALLOW:
                 if method == "tools/call":
                     tool = str(exchange.params.get("name", "this tool"))
