@@ -114,3 +114,60 @@ def test_problems_and_missing_files_are_told_apart(folder: Path) -> None:
 
     assert run("old.yaml", "bad.yaml").exit_code == 1
     assert run("old.yaml", "nothing.yaml").exit_code == 2
+
+
+PEOPLE = """\
+mcpServers: {pay: {command: cat}}
+agents: [{name: ci, token: "0123456789abcdef0123456789abcdef", acts_for: ana}]
+approvers:
+  - {name: ana, token: "1123456789abcdef0123456789abcdef", groups: [finance]}
+  - {name: bob, token: "2123456789abcdef0123456789abcdef", groups: [ops]}
+separation_of_duties: true
+policy: team.yaml
+"""
+EVE = '  - {name: eve, token: "3123456789abcdef0123456789abcdef"}\n'
+
+
+@pytest.mark.parametrize(
+    ("fragment", "by", "expected"),
+    [
+        ("separation_of_duties: true", "", "separation_of_duties: true -> separation_of_duties: false"),
+        (", acts_for: ana", "", "agent `ci` acts for ana, who may not decide its calls -> acts for nobody"),
+        (
+            "[ops]",
+            "[ops, finance]",
+            "`bob` may not decide for rule `big` (team.yaml:2:5) -> may, being in finance, ops",
+        ),
+        ("separation", f"{EVE}separation", "`eve` is no approver -> an approver"),
+    ],
+)
+def test_more_people_who_may_decide_are_said_though_a_reload_takes_up_none(
+    folder: Path, fragment: str, by: str, expected: str
+) -> None:
+    (folder / "team.yaml").write_text("rules:\n  - {id: big, tools: pay__refund, action: ask, approvers: [finance]}\n")
+    (folder / "was.yaml").write_text(PEOPLE)
+    (folder / "now.yaml").write_text(PEOPLE.replace(fragment, by, 1))
+
+    there, back = run("was.yaml", "now.yaml"), run("now.yaml", "was.yaml")
+
+    assert there.exit_code == 1
+    assert there.stdout.splitlines() == [
+        "loosens:",
+        f"  {expected}",
+        "who may decide is read at a start: a proxy that runs does not take it up, a restart does",
+    ]
+    assert (back.exit_code, back.stdout.splitlines()[0]) == (0, "tightens:")
+    assert [one["message"] for one in json.loads(run("was.yaml", "now.yaml", "--json").stdout)["loosens"]] == [expected]
+
+
+def test_the_same_people_and_a_narrower_rule_are_no_news(folder: Path) -> None:
+    (folder / "team.yaml").write_text(
+        "rules:\n  - {id: big, tools: 'pay__*', action: ask, approvers: [finance, ops]}\n"
+    )
+    (folder / "was.yaml").write_text(PEOPLE)
+    (folder / "less.yaml").write_text("rules:\n  - {id: big, tools: 'pay__*', action: ask, approvers: [finance]}\n")
+    (folder / "now.yaml").write_text(PEOPLE.replace("team.yaml", "less.yaml"))
+
+    assert run("was.yaml", "now.yaml").exit_code == 0
+    (folder / "now.yaml").write_text(PEOPLE.replace("team.yaml", "less.yaml").replace("[ops]", "[finance]"))
+    assert run("was.yaml", "now.yaml").exit_code == 0

@@ -255,7 +255,7 @@ def changes(draw: st.DrawFn) -> tuple[Policy, Policy]:
     return made[0], made[1]
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(changes(), st.lists(uris(), min_size=40, max_size=40))
 def test_no_spelling_shows_a_loosening_that_was_not_reported(pair: tuple[Policy, Policy], some: list[str]) -> None:
     old, new = pair

@@ -33,7 +33,8 @@ def diff(
     """Compare two policies over every call there could be: what NEW loosens, and what it tightens.
 
     Each line has the rule before, what it did, what happens now, and a call that shows it. A change that cannot be
-    shown to be as strict counts as one that loosens. Nothing is started and nothing is sent.
+    shown to be as strict counts as one that loosens. Between two holdshort.yaml, people who may decide now and could
+    not before count too. Nothing is started and nothing is sent.
 
     Exit code 0: NEW is at least as strict as OLD. 1: it permits more, or a file has problems. 2: there is no such file.
 
@@ -44,6 +45,7 @@ def diff(
       holdshort policy diff live/holdshort.yaml holdshort.yaml --assume-env --json | jq .loosens
     """
     from holdshort.config import ConfigErrors, acknowledged, acknowledgement, surroundings
+    from holdshort.config.deciders import more_deciders
     from holdshort.policy.loosening import Surroundings, loosenings
 
     try:
@@ -62,13 +64,19 @@ def diff(
         for found in loosenings(after, before, tools=tools, agents=agents, surroundings=around.turned())
         if found.aspect != "unproven"
     ]
+    more = more_deciders(old_config, new_config) if old_config and new_config else ()
+    if old_config and new_config:
+        tighter += [found.turned() for found in more_deciders(new_config, old_config)]
     said = new_config is not None and acknowledged(new_config, before.digest)
     line = acknowledgement(before.digest)
     if as_json:
-        print(json.dumps(_as_json(before, after, looser, tighter, said, line), ensure_ascii=False, indent=2))
+        print(json.dumps(_as_json(before, after, (*looser, *more), tighter, said, line), ensure_ascii=False, indent=2))
     else:
-        _print(looser, tighter, None if said else line, every=every, same=before.digest == after.digest)
-    if looser:
+        same = before.digest == after.digest
+        _print((*looser, *more), tighter, line if looser and not said else None, every=every, same=same)
+        if more:
+            print("who may decide is read at a start: a proxy that runs does not take it up, a restart does")
+    if looser or more:
         raise typer.Exit(1)
 
 
@@ -92,7 +100,7 @@ def _print(
             print(f"  and {len(found) - len(shown)} more; --all prints them")
     if not looser and not tighter:
         print("unchanged" if same else "no call is judged otherwise")
-    elif looser and line is not None:
+    elif line is not None:
         print(f"to take it up while a proxy runs with the old policy, add {line}")
 
 
