@@ -6,7 +6,7 @@ import sys
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, TextIO
 
 import typer
 
@@ -119,6 +119,14 @@ def verify(
 def export(
     form: Annotated[str, typer.Option("--format", metavar="jsonl", help="One JSON object a line.")] = "jsonl",
     after: Annotated[int, typer.Option("--after", metavar="SEQ", min=0, help="Only rows after this sequence.")] = 0,
+    recordings: Annotated[
+        Path | None,
+        typer.Option(
+            "--recordings",
+            metavar="FILE",
+            help="Also write what calls were made with, where `record` kept it: ARGUMENTS, so only you may read FILE.",
+        ),
+    ] = None,
     state_dir: StateDir = None,
 ) -> None:
     """Print rows as JSON lines, each with its hash. The whole log, exported, can be verified anywhere.
@@ -127,15 +135,83 @@ def export(
     Examples:
       holdshort log export > log.jsonl
       holdshort log export --after 1200 >> log.jsonl
+      holdshort log export --recordings recordings.jsonl > log.jsonl
     """
     from holdshort.store import log
-    from holdshort.store.chain import export_line
+    from holdshort.store.chain import dump, export_line
+    from holdshort.store.recordings import read
 
     if form != "jsonl":
         raise typer.BadParameter(f"unknown format `{form}`; expected `jsonl`", param_hint="--format")
-    with _opened(state_dir) as connection:
+    with _opened(state_dir) as connection, _private(recordings) as beside:
         for entry in log.read(connection, after=after):
             sys.stdout.write(export_line(entry) + "\n")
+            text = None if beside is None else read(connection, entry.sequence)
+            if beside is not None and text is not None:
+                beside.write(dump({"sequence": entry.sequence, "recording": text}) + "\n")
+
+
+@app.command()
+def forget(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say how many there are, and erase none.")] = False,
+    as_json: AsJson = False,
+    state_dir: StateDir = None,
+) -> None:
+    """Erase recordings of calls now, before their time is up. Rows of the log stay, and the log stays whole.
+
+    \b
+    Examples:
+      holdshort log forget --dry-run
+      holdshort log forget
+    """
+    from holdshort.store import recordings
+
+    with _opened(state_dir) as connection:
+        number = recordings.count(connection)
+    if number and not dry_run:
+        number = _erase_recordings(state_dir)
+    if as_json:
+        print(json.dumps({"recordings": number, "erased": not dry_run}))
+    else:
+        noun = "recording" if number == 1 else "recordings"
+        print(f"{number} {noun} would be erased" if dry_run else f"{number} {noun} erased")
+
+
+def _erase_recordings(state_dir: Path | None) -> int:
+    """Erase them as a proxy would, whether or not one runs."""
+    from datetime import UTC, datetime
+
+    import anyio
+
+    from holdshort.errors import StateError
+    from holdshort.store import choose_folder, open_store
+
+    async def run() -> int:
+        folder = choose_folder(state_dir, os.environ)
+        async with open_store(folder, clock=lambda: datetime.now(UTC), sweep=False) as store:  # noqa: TID251
+            return await store.recordings.erase(datetime.max.replace(tzinfo=UTC))
+
+    try:
+        return anyio.run(run)
+    except StateError as error:
+        print(error, file=sys.stderr)
+        raise typer.Exit(1) from None
+
+
+@contextmanager
+def _private(file: Path | None) -> "Generator[TextIO | None]":
+    """Open a new file that nobody else may read; None where none is wanted."""
+    if file is None:
+        yield None
+        return
+    try:
+        # Never one that is there: its permissions, and whoever has it open, are not known.
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        print(f"`{file}` cannot be created: {(error.strerror or type(error).__name__).lower()}", file=sys.stderr)
+        raise typer.Exit(2) from None
+    with os.fdopen(descriptor, "w", encoding="utf-8") as opened:
+        yield opened
 
 
 @contextmanager

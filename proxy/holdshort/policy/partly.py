@@ -64,7 +64,7 @@ def _judge(policy: Policy, asked: Partly) -> Told:
             found.append((layer, None))
         options.append(found)
     if not gaps:
-        return _exactly(policy, question)
+        return _exactly(policy, asked.plain or question)
     actions = _actions(policy, asked, options)
     if len(actions) > 1:
         return Told(None, actions, frozenset(gaps), tuple(needing))
@@ -96,7 +96,7 @@ def _candidates(policy: Policy, asked: Partly) -> Iterable[tuple[Layer, Sequence
 
 def _about(rule: Rule, asked: Partly) -> bool | None:
     """Say whether target and agents of the rule match; None where that depends on what is not known."""
-    question = asked.question
+    question = asked.plain or asked.question
     if is_about(rule, question):
         # The beginning of a URI that a glob matches may go on otherwise, and `*` means whatever it is.
         cut = Gap.URI in asked.gaps and any(each.tool != "*" for each in rule.targets)
@@ -168,7 +168,10 @@ def _with_pin(asked: Partly, *, pinned: bool) -> Partly:
     question = asked.question
     if not isinstance(question, Call):
         return asked
-    return replace(asked, question=replace(question, tool=with_pin(question.tool, pinned=pinned)))
+    plain = asked.plain
+    if isinstance(plain, Call):
+        plain = replace(plain, tool=with_pin(plain.tool, pinned=pinned))
+    return replace(asked, question=replace(question, tool=with_pin(question.tool, pinned=pinned)), plain=plain)
 
 
 def _either(one: Told, other: Told) -> Told:

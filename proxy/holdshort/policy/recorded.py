@@ -40,6 +40,8 @@ class Partly:
     gaps: frozenset[Gap] = frozenset()
     asked: set[Gap] = field(default_factory=set[Gap])
     """What was looked for in vain since it was cleared last."""
+    plain: Call | Access | None = None
+    """The same as if its agent was in no group, where groups are not known."""
     taken_as_pinned: bool = False
     """Whether pins did not count then, so that nobody knows how the tool stood to its pin."""
 
@@ -97,7 +99,8 @@ def partly_call(
             gaps.add(Gap.PIN)
         stand_in = _Stand(asked, dict.fromkeys(_FACTS, Gap.FACTS), server=server, name=tool, pinned=pinned is not False)
         about = cast("ToolFacts", stand_in)
-    return Partly(Call(about, arguments, caller, at), frozenset(gaps), asked, taken)
+    call = Call(about, arguments, caller, at)
+    return Partly(call, frozenset(gaps), asked, _plain(call, gaps), taken)
 
 
 def partly_access(
@@ -119,7 +122,16 @@ def partly_access(
         gaps.add(Gap.URI)
     arguments = _arguments(kept, missing, gaps, asked) if kind is Kind.PROMPT else {}
     caller = _caller(agent, kept, groups, gaps, asked)
-    return Partly(Access(kind, server, name, caller, at, arguments), frozenset(gaps), asked)
+    access = Access(kind, server, name, caller, at, arguments)
+    return Partly(access, frozenset(gaps), asked, _plain(access, gaps))
+
+
+def _plain(question: Call | Access, gaps: set[Gap]) -> Call | Access | None:
+    if Gap.GROUPS not in gaps:
+        return None
+    caller: Any = question.caller
+    no_groups = _Stand(caller._asked, {**caller._unknown}, **caller.known(), groups=frozenset())
+    return replace(question, caller=cast("Caller", no_groups))
 
 
 def with_pin(tool: ToolFacts, *, pinned: bool) -> ToolFacts:
@@ -138,11 +150,21 @@ def _caller(
     if isinstance(told, Mapping):
         mine = frozenset(told["groups"]) if groups is None else groups
         return Caller(agent, mine, told["client"], told["client_version"])
-    gaps.add(Gap.CLIENT)
-    unknown = dict.fromkeys(("client", "client_version"), Gap.CLIENT)
-    if groups is None:
-        gaps.add(Gap.GROUPS)
-    stand_in = _Stand(asked, unknown, agent=agent, groups=groups or frozenset())
+    program = kept.get("client")
+    if isinstance(program, Mapping) and groups is not None:
+        return Caller(agent, groups, program["client"], program["client_version"])
+    known: dict[str, Any] = {"agent": agent}
+    unknown: dict[str, Gap] = {}
+    if isinstance(program, Mapping):
+        known |= program
+    else:
+        unknown |= dict.fromkeys(("client", "client_version"), Gap.CLIENT)
+    if groups is not None:
+        known["groups"] = groups
+    else:
+        unknown["groups"] = Gap.GROUPS
+    gaps |= set(unknown.values())
+    stand_in = _Stand(asked, unknown, **known)
     return cast("Caller", stand_in)
 
 
@@ -181,6 +203,10 @@ class _Stand:
         self.__dict__.update(known)
         self.__dict__["_asked"] = asked
         self.__dict__["_unknown"] = unknown
+
+    def known(self) -> dict[str, Any]:
+        """Return what is known, by name."""
+        return {name: value for name, value in self.__dict__.items() if not name.startswith("_")}
 
     def __getattr__(self, name: str) -> Any:
         gap = self.__dict__["_unknown"].get(name)

@@ -9,6 +9,7 @@ from holdshort.cli.policy.explain import explain
 from holdshort.cli.policy.lint import lint
 from holdshort.cli.policy.packs import packs
 from holdshort.cli.policy.pin import app as pin_app
+from holdshort.cli.policy.replay import replay
 
 __all__ = ["app"]
 
@@ -23,3 +24,4 @@ app.command()(packs)
 app.command("test")(run_tests)
 app.add_typer(pin_app, name="pin")
 app.command()(lint)
+app.command()(replay)

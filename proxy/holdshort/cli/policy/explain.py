@@ -100,6 +100,10 @@ def explain(
     past = _past(loaded, state_dir, interruption, from_log)
     if past is not None:
         server, tool, agent = past.server, past.tool, agent or past.agent
+        if past.other is not None:
+            names = dict([past.other])
+            resource, prompt = names.get("resource"), names.get("prompt")
+            server_request = names.get("server_request")
         given = past.arguments if given is None else given
         client, client_version = client or past.client, client_version or past.client_version
         moment = moment or past.at
@@ -107,6 +111,8 @@ def explain(
         fail_usage("say which server and tool, or `--interruption ID`, or `--from-log SEQUENCE`")
     caller = find_caller(loaded, agent)
     caller = replace(caller, client=client, client_version=client_version)
+    if past is not None and past.groups is not None and loaded is None:
+        caller = replace(caller, groups=past.groups)
     if group:
         caller = replace(caller, groups=frozenset(group))
     other = _other(server, tool, resource, prompt, server_request, caller, moment or utc_now(), given or {})
@@ -117,7 +123,10 @@ def explain(
     else:
         if tool is None:
             fail_usage("say which tool, or `--resource URI`, `--prompt NAME` or `--server-request METHOD`")
-        facts, known = _facts(loaded, server, tool, hints, live=live, state_dir=state_dir)
+        if past is not None and past.facts is not None and hints is None and not live:
+            facts, known = past.facts, "as was recorded"
+        else:
+            facts, known = _facts(loaded, server, tool, hints, live=live, state_dir=state_dir)
         if unpinned:
             facts = replace(facts, pinned=False)
         question = PolicyCall(facts, given or {}, caller, moment or utc_now())

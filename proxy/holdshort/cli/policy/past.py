@@ -3,7 +3,7 @@
 import os
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,8 @@ from holdshort.cli.policy.common import fail_usage
 if TYPE_CHECKING:
     import apsw
 
-    from holdshort.policy import Policy
+    from holdshort.policy import Policy, ToolFacts
+    from holdshort.store import LogEntry
 
 __all__ = ["Past", "find_interruption", "find_row"]
 
@@ -23,7 +24,7 @@ class Past:
     """One call as it came. `arguments` is None where only its row in the log is left, which holds none."""
 
     server: str
-    tool: str
+    tool: str | None
     agent: str
     arguments: dict[str, Any] | None = field(repr=False, default=None)
     client: str | None = None
@@ -32,6 +33,11 @@ class Past:
     then: str = ""
     """What was said at the time."""
     policy_digest: str | None = None
+    facts: "ToolFacts | None" = None
+    """What was known of the tool, where that was recorded."""
+    groups: frozenset[str] | None = None
+    other: tuple[str, str] | None = None
+    """Kind and name of what is no tool."""
 
     def words(self, policy: "Policy") -> list[str]:
         """Return what was said then, and whether the policy is still that one."""
@@ -70,28 +76,67 @@ def find_interruption(folder: Path | None, interruption: str) -> Past:
 
 def find_row(folder: Path | None, sequence: int) -> Past:
     """Return the call that a row of the log is about; ends the command when there is none."""
-    from holdshort.store import log
+    from holdshort.store import log, recordings
 
     with _opened(folder) as connection:
         row = next(log.read(connection, after=sequence - 1, limit=1), None)
+        text = recordings.read(connection, sequence)
     if row is None or row.sequence != sequence:
         fail_usage(f"--from-log: the log has no row {sequence}")
     fields: Mapping[str, Any] = row.fields
-    if not fields.get("tool"):
+    if fields.get("kind") not in {"verdict", "parked"} and not fields.get("tool"):
         fail_usage(f"--from-log: row {sequence} ({fields.get('kind')}) is about no call")
+    known = _recorded(row, text)
     if fields.get("interruption"):
-        return find_interruption(folder, str(fields["interruption"]))
-    detail = fields.get("detail")
-    digest = detail.get("policy_digest") if isinstance(detail, Mapping) else None
+        parked = find_interruption(folder, str(fields["interruption"]))
+        return parked if known is None else replace(parked, **known)
+    detail = fields.get("detail") or {}
+    digest = detail.get("policy_digest")
     at = fields.get("at")
-    return Past(
+    reasons = ", ".join(f"{each['layer']}: {each['rule']}" for each in fields.get("because", ()))
+    past = Past(
         str(fields["server"]),
-        str(fields["tool"]),
+        None if "kind" in detail else str(fields["tool"]),
         str(fields["agent"]),
         at=datetime.fromisoformat(at).astimezone(UTC) if isinstance(at, str) else None,
-        then=f"the log says {fields.get('kind')}",
+        then=f"the log says {fields.get('action', fields.get('kind'))}{f' ({reasons})' if reasons else ''}",
         policy_digest=digest if isinstance(digest, str) else None,
+        other=(detail["kind"], str(detail["name"])) if "kind" in detail else None,
     )
+    return past if known is None else replace(past, **known)
+
+
+def _recorded(row: "LogEntry", text: str | None) -> dict[str, Any] | None:
+    """Return what was recorded with a row; ends the command where that is not as it was written."""
+    from holdshort.cli.policy.traffic import Knowing, Row, recorded
+    from holdshort.policy import Access, Kind
+    from holdshort.policy.recorded import Gap
+    from holdshort.store.chain import BrokenLink
+
+    if text is None:
+        return None
+    try:
+        call = recorded(Row(row, text), Knowing({}, {}))
+    except BrokenLink as broken:
+        fail_usage(f"--from-log: {broken.problem}")
+    if call is None or call.asked is None:
+        return None
+    question, gaps = call.asked.question, call.asked.gaps
+    caller = question.caller
+    known: dict[str, Any] = {
+        "client": caller.client,
+        "client_version": caller.client_version,
+        "groups": caller.groups,
+        "at": question.now.astimezone(UTC),
+    }
+    if isinstance(question, Access):
+        known["other"] = (question.kind.value, question.name)
+        missing = question.kind is Kind.PROMPT and bool(gaps & {Gap.ARGUMENTS, Gap.TOO_LARGE})
+    else:
+        known["facts"] = question.tool
+        missing = bool(gaps & {Gap.ARGUMENTS, Gap.TOO_LARGE})
+    known["arguments"] = None if missing else dict(question.arguments)
+    return known
 
 
 @contextmanager
