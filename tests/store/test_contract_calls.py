@@ -23,6 +23,7 @@ from holdshort.interruption import (
     Step,
     Supersede,
     Withdraw,
+    WrongKind,
     fingerprint,
 )
 from holdshort.store import EntryKind, InterruptionNotFound, Query, QuotaExceeded, Quotas, Store
@@ -419,3 +420,52 @@ async def test_a_store_finds_out_what_another_one_parked_and_that_it_ended(place
 
 async def _nothing_parked(store: Store) -> bool:
     return not await store.has_parked(AGENT)
+
+
+async def test_what_an_agent_took_to_run_itself_outlives_us_and_ends_as_unknown_at_its_deadline(place: Place) -> None:
+    call = parked(kind="shell")
+    async with place.open() as store:
+        await store.park(call)
+        await store.apply(call.id, approval(call))
+        taken = await store.apply(call.id, replace(claim(call), until=NOW + timedelta(minutes=10)))
+    async with place.open() as store:
+        recovered = await store.recover(NOW)
+        early = await store.expire_due(NOW + timedelta(minutes=10, seconds=-1))
+        late = await store.expire_due(NOW + timedelta(minutes=10))
+        rows = [entry.fields async for entry in store.entries()]
+
+        assert taken.claim is not None
+        assert taken.claim.owner == f"agent/{AGENT}"
+        assert (list(recovered), list(early)) == ([], [])
+        assert [each.state for each in late] == [State.UNKNOWN]
+        assert late[0].outcome is not None
+        assert late[0].outcome.kind is OutcomeKind.LOST
+        assert rows[-1]["kind"] == EntryKind.OUTCOME
+        assert (await store.verify()).ok
+
+
+async def test_the_same_call_finds_what_ran_out_of_time_as_unknown(store: Store) -> None:
+    call = parked(kind="shell")
+    await store.park(call)
+    await store.apply(call.id, approval(call))
+    await store.apply(call.id, replace(claim(call), until=NOW + timedelta(minutes=10)))
+
+    found = await store.attach(AGENT, call.requested_fingerprint, "h", now=NOW + timedelta(minutes=11))
+
+    assert found is not None
+    assert found.state is State.UNKNOWN
+
+
+async def test_the_store_hands_no_call_to_the_wrong_side(store: Store) -> None:
+    own, ours = parked(1, kind="function"), parked(2)
+    for call in (own, ours):
+        await store.park(call)
+        await store.apply(call.id, approval(call))
+
+    for event in (claim(own), replace(claim(ours), until=NOW + timedelta(minutes=1))):
+        with pytest.raises(WrongKind):
+            await store.apply(own.id if event.until is None else ours.id, event)
+
+    assert (await store.get(own.id)).state is State.APPROVED
+    assert (await store.get(ours.id)).state is State.APPROVED
+    assert (await kinds(store))[-2:] == [EntryKind.REFUSED, EntryKind.REFUSED]

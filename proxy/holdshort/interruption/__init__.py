@@ -15,6 +15,7 @@ from holdshort.interruption.errors import (
     NotYetDue,
     PolicyChanged,
     StaleToken,
+    WrongKind,
 )
 from holdshort.interruption.events import (
     Approve,
@@ -40,6 +41,7 @@ from holdshort.interruption.fingerprint import NoFingerprint, canonical, definit
 from holdshort.interruption.machine import FINAL, TRANSITIONS, Step, advance, is_due
 from holdshort.interruption.model import (
     DEFAULT_DISPATCH_WINDOW,
+    MCP,
     Decision,
     DecisionRecord,
     ExecutionClaim,
@@ -51,10 +53,13 @@ from holdshort.interruption.model import (
     State,
     timestamp,
 )
+from holdshort.interruption.own import LONGEST_LEASE_SECONDS, OwnCall, own_id
 
 __all__ = [
     "DEFAULT_DISPATCH_WINDOW",
     "FINAL",
+    "LONGEST_LEASE_SECONDS",
+    "MCP",
     "TRANSITIONS",
     "AlreadyDecided",
     "Approve",
@@ -86,6 +91,7 @@ __all__ = [
     "NotYetDue",
     "Outcome",
     "OutcomeKind",
+    "OwnCall",
     "PinnedDefinition",
     "PolicyChanged",
     "Purge",
@@ -98,6 +104,7 @@ __all__ = [
     "Step",
     "Supersede",
     "Withdraw",
+    "WrongKind",
     "advance",
     "canonical",
     "definition_digest",
@@ -106,5 +113,6 @@ __all__ = [
     "is_due",
     "is_eligible",
     "makers",
+    "own_id",
     "timestamp",
 ]

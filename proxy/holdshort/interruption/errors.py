@@ -5,7 +5,7 @@
   - AlreadyDecided `already_decided`, Expired `expired`, NotYetDue `not_due`
   - FingerprintMismatch `fingerprint_mismatch`, DefinitionChanged `definition_changed`, PolicyChanged `policy_changed`
   - NotEligible `not_eligible`, NotTheRequester `not_found`, DecisionNotAllowed `decision_not_allowed`
-  - InvalidEdit `invalid_edit`, StaleToken `stale_token`
+  - InvalidEdit `invalid_edit`, StaleToken `stale_token`, WrongKind `wrong_kind`
 """
 
 from holdshort.errors import HoldshortError
@@ -25,6 +25,7 @@ __all__ = [
     "NotYetDue",
     "PolicyChanged",
     "StaleToken",
+    "WrongKind",
 ]
 
 
@@ -157,6 +158,16 @@ class InvalidEdit(InterruptionError):
 
     def __init__(self, interruption: Interruption) -> None:
         super().__init__(interruption, "the fingerprint given for the edited arguments is not theirs")
+
+
+class WrongKind(InterruptionError):
+    """Raised when the proxy would run what the agent runs itself, or the agent what the proxy runs."""
+
+    code = "wrong_kind"
+
+    def __init__(self, interruption: Interruption) -> None:
+        who = "the agent runs it itself" if interruption.is_own else "the proxy runs it, when the call is made again"
+        super().__init__(interruption, f"interruption `{interruption.id}` cannot be claimed this way: {who}")
 
 
 class StaleToken(InterruptionError):

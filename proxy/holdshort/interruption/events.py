@@ -170,10 +170,14 @@ class Claim(_Event):
     policy_digest: str
     owner: str = ""
     token: int = 0
+    until: datetime | None = None
+    """For a call that the agent runs itself, and only there: when it counts as lost if nothing was said by then."""
 
     def __post_init__(self) -> None:
         _Event.__post_init__(self)
         self._named(agent=self.agent, fingerprint=self.fingerprint)
+        if self.until is not None and (self.until.tzinfo is None or self.until <= self.at):
+            self._refuse("`until` must be later than `at`")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,6 +26,7 @@ from holdshort.interruption.errors import (
     NotYetDue,
     PolicyChanged,
     StaleToken,
+    WrongKind,
 )
 from holdshort.interruption.events import (
     Approve,
@@ -249,6 +250,9 @@ def _with_record(interruption: Interruption, event: DecisionEvent) -> tuple[Deci
 def _claim(interruption: Interruption, event: Claim) -> Interruption:
     if event.agent != interruption.requested_by.agent:
         raise NotTheRequester(interruption)
+    # What the agent runs itself is never sent by us, and what we send is never handed out to be run.
+    if interruption.is_own is (event.until is None):
+        raise WrongKind(interruption)
     _check(interruption, Step.CLAIM)
     if is_due(interruption, event.at):
         raise Expired(_expired(interruption))
@@ -260,7 +264,7 @@ def _claim(interruption: Interruption, event: Claim) -> Interruption:
         raise PolicyChanged(interruption)
     if not event.owner or event.token <= 0:
         raise StaleToken(interruption, event.token)
-    claim = ExecutionClaim(owner=event.owner, token=event.token, at=event.at)
+    claim = ExecutionClaim(owner=event.owner, token=event.token, at=event.at, until=event.until)
     return _move(interruption, Step.CLAIM, claim=claim)
 
 

@@ -14,6 +14,7 @@ from holdshort.policy import Because, Terms
 
 __all__ = [
     "DEFAULT_DISPATCH_WINDOW",
+    "MCP",
     "Decision",
     "DecisionRecord",
     "ExecutionClaim",
@@ -29,6 +30,9 @@ __all__ = [
 
 Json = Any
 """Any JSON value as the standard library shows it."""
+
+MCP: Final = "mcp"
+"""The kind of what goes to a server behind the proxy."""
 
 DEFAULT_DISPATCH_WINDOW: Final = timedelta(minutes=60)
 """How long an approval waits for the agent to come back; never longer than the interruption itself lives."""
@@ -128,6 +132,8 @@ class ExecutionClaim:
     owner: str
     token: int
     at: datetime
+    until: datetime | None = None
+    """Set where the agent runs it itself: when it counts as lost if nothing was said of it by then."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,7 +170,8 @@ class Interruption:
     expires_at: datetime
     because: tuple[Because, ...] = ()
     terms: Terms = Terms()  # noqa: RUF009 (frozen)
-    kind: str = "mcp"
+    kind: str = MCP
+    """`mcp`, which the proxy runs, or what the agent runs itself (`policy.OwnKind`)."""
     state: State = State.PENDING
     revision: int = 1
     """Grows with every change; a compare-and-swap key for the store."""
@@ -189,6 +196,11 @@ class Interruption:
     """The standing grant that its approval made."""
 
     @property
+    def is_own(self) -> bool:
+        """Whether the agent runs it itself; the proxy then never sends it anywhere."""
+        return self.kind != MCP
+
+    @property
     def execute(self) -> str:
         """`claimed` (runs when the agent comes back) or `on_decision`."""
         return self.terms.execute
@@ -202,6 +214,8 @@ class Interruption:
         """When this state ends by itself; None where it does not."""
         if self.state is State.PENDING:
             return self.expires_at
+        if self.state is State.EXECUTING:
+            return None if self.claim is None else self.claim.until
         return self.dispatch_deadline if self.state is State.APPROVED else None
 
     def counted(self) -> tuple[DecisionRecord, ...]:

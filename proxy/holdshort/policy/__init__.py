@@ -51,6 +51,7 @@ from holdshort.policy.model import (
     ToolFacts,
     Verdict,
 )
+from holdshort.policy.own import DEFAULT_LABEL, OwnKind, is_own_label, own_label
 from holdshort.policy.presets import wrap_policy
 from holdshort.policy.proposals import ENOUGH, PastCall, Proposal, propose
 from holdshort.policy.targets import KIND_OF_KEY, REQUEST_METHODS, parse_target
@@ -59,6 +60,7 @@ __all__ = [
     "ANY_VALUE",
     "DECISIONS",
     "DEFAULT_EXPIRY",
+    "DEFAULT_LABEL",
     "DEFAULT_LIFETIME",
     "DEFAULT_MAX_USES",
     "ENOUGH",
@@ -86,6 +88,7 @@ __all__ = [
     "Layer",
     "LayerOpinion",
     "NamePattern",
+    "OwnKind",
     "PastCall",
     "PinMode",
     "Place",
@@ -110,6 +113,8 @@ __all__ = [
     "explain",
     "find_grants",
     "granted",
+    "is_own_label",
+    "own_label",
     "parse_name_pattern",
     "parse_target",
     "parse_tool_pattern",

@@ -312,7 +312,7 @@ class Store(Protocol):
         ...
 
     async def expire_due(self, now: datetime) -> Sequence[Interruption]:
-        """Expire everything whose time is up and return it."""
+        """End everything whose time is up and return it: what waited expires, what an agent took to run is unknown."""
         ...
 
     async def recover(self, now: datetime) -> Sequence[Interruption]:

@@ -26,6 +26,7 @@ from holdshort.interruption import (
     State,
     Supersede,
     Withdraw,
+    timestamp,
 )
 from holdshort.store.contract import EntryKind, Json, NewEntry
 from holdshort.store.recording import NewRecording
@@ -148,6 +149,7 @@ def _detail(event: Event, before: Interruption, after: Interruption) -> dict[str
             return {
                 "owner": event.owner,
                 "token": event.token,
+                **({} if event.until is None else {"until": timestamp(event.until)}),
                 "definition_digest": event.definition_digest,
                 "policy_digest": event.policy_digest,
             }

@@ -84,7 +84,12 @@ def to_text(interruption: Interruption) -> str:
             "dispatch_deadline": _time_text(i.dispatch_deadline),
             "claim": None
             if i.claim is None
-            else {"owner": i.claim.owner, "token": i.claim.token, "at": timestamp(i.claim.at)},
+            else {
+                "owner": i.claim.owner,
+                "token": i.claim.token,
+                "at": timestamp(i.claim.at),
+                "until": _time_text(i.claim.until),
+            },
             "outcome": None
             if i.outcome is None
             else {
@@ -167,7 +172,12 @@ def from_text(text: str) -> Interruption:
         dispatch_deadline=_maybe_time(f["dispatch_deadline"]),
         claim=None
         if claim is None
-        else ExecutionClaim(owner=claim["owner"], token=claim["token"], at=_time(claim["at"])),
+        else ExecutionClaim(
+            owner=claim["owner"],
+            token=claim["token"],
+            at=_time(claim["at"]),
+            until=_maybe_time(claim.get("until")),
+        ),
         outcome=None
         if outcome is None
         else Outcome(

@@ -99,7 +99,7 @@ def attach(
         found = from_text(body)
         expired = is_due(found, now)
         if expired:
-            found = _write(connection, found, advance(found, Expire(at=now)), Expire(at=now))
+            found = _end(connection, found, now)
         connection.execute("INSERT OR REPLACE INTO hold VALUES (?, ?, ?)", (found.id, holder, owner))
         return Written(found, changed=expired)
     return Written(None)
@@ -164,7 +164,10 @@ def apply(connection: apsw.Connection, interruption_id: str, event: Event, owner
                 f"the arguments kept for interruption `{before.id}` are not those that were decided on",
                 "run `holdshort log verify`",
             )
-        event = replace(event, owner=owner, token=_next_token(connection))
+        # What the agent runs itself does not end with our process, but with its deadline.
+        runs_here = event.until is None
+        holder = owner if runs_here else f"agent/{event.agent}"
+        event = replace(event, owner=holder, token=_next_token(connection))
     try:
         after = advance(before, event)
     except Expired as refused:
@@ -183,12 +186,11 @@ def apply(connection: apsw.Connection, interruption_id: str, event: Event, owner
 
 
 def expire_due(connection: apsw.Connection, now: datetime) -> Written[list[Interruption]]:
-    """Expire everything whose time is up."""
+    """End everything whose time is up."""
     rows = connection.execute(
         "SELECT body FROM interruption WHERE due <= ? ORDER BY due LIMIT 1000", (microseconds(now),)
     ).fetchall()
-    event = Expire(at=now)
-    expired = [_write(connection, before, advance(before, event), event) for before in _records(rows)]
+    expired = [_end(connection, before, now) for before in _records(rows)]
     return Written(expired, changed=bool(expired))
 
 
@@ -242,7 +244,7 @@ def _moving(i: Interruption, changed: int, changed_at: datetime) -> tuple[str | 
         i.revision,
         None if due is None else microseconds(due),
         int(attachable),
-        i.claim.owner if i.claim is not None and i.state is State.EXECUTING else None,
+        i.claim.owner if i.claim is not None and i.claim.until is None and i.state is State.EXECUTING else None,
         int(i.purged_at is not None),
         changed,
         microseconds(changed_at),
@@ -263,6 +265,14 @@ def _write(connection: apsw.Connection, before: Interruption, after: Interruptio
     if point is not None:
         fault(point)
     return after
+
+
+def _end(connection: apsw.Connection, due: Interruption, now: datetime) -> Interruption:
+    """End what has run out of time. What an agent took to run itself may have run: it is lost, never expired."""
+    event: Expire | Lose = Expire(at=now)
+    if due.state is State.EXECUTING and due.claim is not None:
+        event = Lose(at=now, token=due.claim.token, reason="the agent did not say in time what came of it")
+    return _write(connection, due, advance(due, event), event)
 
 
 def _records(rows: Sequence[tuple[object, ...]]) -> Iterator[Interruption]:

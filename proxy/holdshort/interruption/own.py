@@ -1,0 +1,46 @@
+"""A call that an agent runs itself, as it asks about it. What it says of itself is its own word, and trusted in nothing."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Final
+
+from holdshort.interruption.fingerprint import canonical
+from holdshort.interruption.model import Json
+from holdshort.policy.own import OwnKind, own_label
+
+__all__ = ["LONGEST_LEASE_SECONDS", "OwnCall", "own_id"]
+
+LONGEST_LEASE_SECONDS: Final = 24 * 60 * 60
+"""How long an agent may take at most to say what came of a call that it took."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnCall:
+    """What an agent asks to run."""
+
+    kind: OwnKind
+    label: str
+    tool: str
+    arguments: dict[str, Json]
+    definition: dict[str, Json]
+    """The tool as the agent describes it; its name at least."""
+    run_id: str | None = None
+    call_id: str | None = None
+    agent_path: tuple[str, ...] = ()
+    client: str | None = None
+    client_version: str | None = None
+
+    @property
+    def server(self) -> str:
+        """What stands in the server's place in rules, fingerprints and records."""
+        return own_label(self.kind, self.label)
+
+
+def own_id(agent: str, run_id: str, call_id: str, attempt: int) -> str:
+    """Return the id of the interruption for this call of this run.
+
+    It follows from them, so that however often and wherever the agent asks, the call is parked once. `attempt` counts
+    those before it that ended without having run.
+    """
+    named = canonical(["own call", agent, run_id, call_id, attempt])
+    return f"i-{hashlib.sha256(named).hexdigest()[:40]}"
