@@ -192,7 +192,7 @@ def bearer(token: str | None) -> dict[str, str]:
     return {} if token is None else {"authorization": f"Bearer {token}"}
 
 
-def explain(call: Mapping[str, Any]) -> Mapping[str, Any]:
+async def explain(call: Mapping[str, Any]) -> Mapping[str, Any]:
     return {"action": "ask", "because": [{"layer": "x", "rule": "y"}], "call": dict(call)}
 
 

@@ -22,6 +22,7 @@ from kit.process import until
 
 Json = dict[str, Any]
 READS: Json = {"version": 1, "rules": [{"id": "all", "tools": "*__*", "action": "allow"}]}
+READ_ONLY: Json = {"version": 1, "rules": [{"id": "reads", "when": "tool.read_only", "action": "allow"}]}
 STRICT: Json = {**READS, "pins": "strict"}
 OFF: Json = {**READS, "pins": "off"}
 ERAS = pytest.mark.parametrize("era", [LEGACY, MODERN])
@@ -111,6 +112,24 @@ async def test_a_tool_that_changes_when_it_is_listed_again_asks(
         assert spy.runs("read") == 1
         assert await proxy.core.store.pins.get("spy", "write")
         assert (await client.call("write")).text == "write done"
+
+
+@pytest.mark.parametrize(("was", "now"), [(True, 1), (0, False), (0.0, False)])
+async def test_values_that_are_equal_in_python_alone_are_a_change(
+    tmp_path: Path, spy: Scripted, was: object, now: object
+) -> None:
+    change(spy, inputSchema={"type": "object", "additionalProperties": was})
+    async with world(tmp_path, spy, layer=READS) as proxy:
+        client = await proxy.connect()
+        await names(client)
+        change(spy, inputSchema={"type": "object", "additionalProperties": now})
+        await names(client)
+        live = client.calling("read")
+        (record,) = await proxy.pending()
+
+        assert [(each.layer, each.rule) for each in record.because] == [("pins", "changed")]
+        await proxy.reject(record)
+        await live.answer()
 
 
 async def test_a_change_that_is_announced_is_noticed_with_the_next_call(tmp_path: Path, spy: Scripted) -> None:
@@ -407,6 +426,31 @@ async def test_a_call_that_waits_shows_the_difference_over_http(tmp_path: Path, 
         ]
         assert change_shown["pinned_digest"] == (await proxy.core.store.pins.get("spy", "read")).accepted.digest  # type: ignore[union-attr]
         assert await proxy.get(record.id) == record
+
+
+@pytest.mark.parametrize("layer", [READ_ONLY, {**READ_ONLY, "pins": "off"}], ids=["pins", "no pins"])
+async def test_an_explanation_knows_the_tool_as_it_was_shown_last(tmp_path: Path, spy: Scripted, layer: Json) -> None:
+    """What a server listed, else what its pin says, else nothing."""
+    question: Json = {"server": "spy", "tool": "read", "arguments": {}, "agent": "bot", "groups": []}
+    async with world(tmp_path, spy, layer=layer) as proxy:
+        unknown = await proxy.core.explain(question)
+        client = await proxy.connect()
+        await names(client)
+        listed = await proxy.core.explain(question)
+        change(spy, description="something else")
+        await names(client)
+        changed = await proxy.core.explain(question)
+    async with world(tmp_path, spy, layer=layer) as proxy:
+        kept = await proxy.core.explain(question)
+
+    counts = layer is READ_ONLY
+    assert [(each["action"], each["facts_from"]) for each in (unknown, listed, changed, kept)] == [
+        ("ask", None),
+        ("allow", "as its server listed it last"),
+        ("ask" if counts else "allow", "as its server listed it last"),
+        ("ask", "as it is pinned" if counts else None),
+    ]
+    assert (changed["verdict"], len(changed["policy_digest"])) == (changed["action"], 64)
 
 
 async def pins_become(proxy: World, mode: PinMode) -> None:

@@ -52,7 +52,7 @@ class Judge(Protocol):
 
 View = Callable[[], Any]
 """Returns JSON: what to show, read when asked."""
-Explain = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+Explain = Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
 """Takes {server, tool, arguments, agent, groups, client} and returns the verdict as JSON."""
 ReadyCheck = Callable[[], Awaitable[Sequence[str]]]
 """Returns what is missing before calls can be served, one short phrase each; empty when ready."""

@@ -61,7 +61,7 @@ class Operations:
         if visit.deps.explain is None:
             raise Refused("not_found", "this proxy does not explain its policy")
         body = await read_json(visit, ExplainBody)
-        return ExactJSONResponse(dict(visit.deps.explain(body.model_dump())))
+        return ExactJSONResponse(dict(await visit.deps.explain(body.model_dump())))
 
     async def servers(self, visit: Visit) -> Response:
         """Answer the upstreams and how they are."""

@@ -164,10 +164,14 @@ class Catalog:
 
     def _define(self, tools: Iterable[dict[str, Any]]) -> Iterable[Definition]:
         for raw in tools:
-            known = self._definitions.get(raw["name"])
-            if known is None or known.raw != raw:
-                known = None if self.pins is None else self.pins.known(raw)
-            yield known or Definition(raw, self.facts_of(raw), self._identity)
+            name, written = raw["name"], encode(raw)
+            known = self._definitions.get(name)
+            if known is None or known.written != written:
+                known = None if self.pins is None else self.pins.known(name, written)
+            if known is None:
+                known = Definition(raw, self.facts_of(raw), self._identity)
+                known.__dict__["written"] = written
+            yield known
 
     def _tell(self, listing: Listing) -> None:
         if listing.left_out and self._left_out is not None:

@@ -24,7 +24,7 @@ from holdshort.gate.upstream import Log
 from holdshort.interruption import NoFingerprint, PinnedDefinition, definition_digest
 from holdshort.policy import PinMode, Policy, ToolFacts
 from holdshort.policy.lookalikes import NameIndex, flags_in, look_alike, skeletons
-from holdshort.store import INSTRUCTIONS, PinDigests, PinNotFound, Sighting, Store
+from holdshort.store import INSTRUCTIONS, Pin, PinDigests, PinNotFound, Sighting, Store
 from holdshort.wire import Frame, encode
 
 __all__ = ["Definition", "PinBook", "ServerPins", "Stamp", "admitted", "scope_of"]
@@ -37,6 +37,10 @@ _MOST_REMEMBERED: Final = 10_000
 _AT_ONCE: Final = 32
 _MOST_PINS: Final = 10_000
 """Of one scope. A server that invents more names than this has tools that are not pinned."""
+_MOST_KNOWN_BYTES: Final = 64 * 1024 * 1024
+_MOST_WRITTEN_BYTES: Final = 256 * 1024 * 1024
+"""Of one server's definitions: what this process remembers, and what it writes down in its life. A server that shows
+others each time must fill neither memory nor disk; what is not written down is not pinned."""
 
 Stamp = tuple[PinMode, int]
 """What a judgement about pins was made under; another one means that it has to be made again."""
@@ -71,6 +75,11 @@ class Definition:
         return {"definition": dict(self.raw), "server": self.server_identity}
 
     @cached_property
+    def written(self) -> bytes:
+        """The server's words as they are compared with what it said before: as values, `1` and `true` would be equal."""
+        return encode(self.raw)
+
+    @cached_property
     def has_header_parameters(self) -> bool:
         """Whether some argument is mirrored in a header (`x-mcp-header` in the input schema)."""
         return b"x-mcp-header" in encode(self.raw.get("inputSchema"))
@@ -80,7 +89,7 @@ class Definition:
         if self.facts.pinned is pinned:
             return self
         other = replace(self, facts=replace(self.facts, pinned=pinned))
-        for known in ("digest", "has_header_parameters"):
+        for known in ("digest", "written", "has_header_parameters"):
             if known in self.__dict__:
                 other.__dict__[known] = self.__dict__[known]
         return other
@@ -110,7 +119,7 @@ class PinBook:
         self._look_at = 0.0
         self._generation = -1
         self._servers = {label: ServerPins(self, label, *each) for label, each in servers.items()}
-        self._told: set[tuple[str, ...]] = set()
+        self._told: set[int] = set()
 
     @property
     def mode(self) -> PinMode:
@@ -143,7 +152,7 @@ class PinBook:
 
     def warn_once(self, event: str, key: Sequence[str], **facts: Any) -> None:
         """Tell the log, once for each `key`, however many clients ask for the list."""
-        news = (event, *key)
+        news = hash((event, *key))  # not the key itself: a server chooses how long it is
         if news in self._told:
             return
         if len(self._told) >= _MOST_REMEMBERED:
@@ -167,6 +176,8 @@ class ServerPins:
         self._told: dict[str, str] = {}
         """What the store was last told by us, by tool: two servers under one scope must not take turns for ever."""
         self._known: dict[str, Definition] = {}
+        self._known_bytes = 0
+        self._written_bytes = 0
 
     def stamp(self) -> Stamp:
         """Return what a judgement made now is made under. A number to compare, on the way of every call.
@@ -177,10 +188,31 @@ class ServerPins:
         mode = self._book.mode
         return mode, (self._book.generation() if mode is not PinMode.OFF else 0)
 
-    def known(self, raw: Mapping[str, Any]) -> Definition | None:
-        """Return this very definition, if some link to this server has shown it before: its digest was costly."""
-        found = self._known.get(raw["name"])
-        return found if found is not None and found.raw == raw else None
+    def known(self, name: str, written: bytes) -> Definition | None:
+        """Return the definition so written, if some link to this server has shown it before: its digest was costly."""
+        found = self._known.get(name)
+        return found if found is not None and found.written == written else None
+
+    def shown(self, name: str) -> Definition | None:
+        """Return the definition that this server showed last under that name, judged by the pins that there are now.
+
+        Raises:
+            StateError: the store cannot be read.
+        """
+        found = self._known.get(name)
+        return None if found is None else self.judged([found])[0]
+
+    async def kept(self, name: str) -> Pin | None:
+        """Return the pin of a tool of this very server as it is in the store; nothing of another command or URL.
+
+        Raises:
+            StateError: the store cannot be read.
+        """
+        try:
+            pin = await self._book.store.pins.get(self.scope, name)
+        except PinNotFound:
+            return None
+        return pin if pin.seen.identity == self._identity else None
 
     def judged(self, definitions: Sequence[Definition]) -> list[Definition]:
         """Return the definitions by the pins that there are. Nothing is written.
@@ -211,17 +243,18 @@ class ServerPins:
         if self._book.mode is not PinMode.OFF:
             await _digest_all(definitions)
         mode = self._book.mode
+        self._remember(definitions)
         if mode is PinMode.OFF:
             return [each.with_pinned(True) for each in definitions], (mode, 0)
         self._refresh()
-        self._remember(definitions)
         news: dict[str, Sighting] = {}
         for each in definitions:
             digest = _digest_of(each)
             if digest is None or not self._news(each.name, digest, mode):
                 continue
             self._flag(each.name, digest, each.raw)
-            if each.name in self._digests or len(self._digests) + len(news) < _MOST_PINS:
+            room = each.name in self._digests or len(self._digests) + len(news) < _MOST_PINS
+            if room and self._affords(each):
                 news[each.name] = Sighting(digest, each.content)
         if news:
             await self._keep(news, mode)
@@ -298,9 +331,10 @@ class ServerPins:
         return pin is not None and pin.accepted is not None and pin.accepted == _digest_of(definition)
 
     def _remember(self, definitions: Sequence[Definition]) -> None:
-        if len(self._known) > _MOST_PINS:
+        if len(self._known) > _MOST_PINS or self._known_bytes > _MOST_KNOWN_BYTES:
             # A server that invents names; what is forgotten here costs only time.
             self._known.clear()
+            self._known_bytes = 0
             self._told.clear()
             self.names.clear()
         for each in definitions:
@@ -309,6 +343,20 @@ class ServerPins:
                     for skeleton in skeletons(each.name):
                         self.names.setdefault(skeleton, set()).add(each.name)
                 self._known[each.name] = each
+                self._known_bytes += len(each.written)
+
+    def _affords(self, definition: Definition) -> bool:
+        """Say whether this may be written down."""
+        self._written_bytes += len(definition.written)
+        if self._written_bytes <= _MOST_WRITTEN_BYTES:
+            return True
+        self._book.warn_once(
+            "a server's definitions change too much to be pinned",
+            (self.scope,),
+            server=self._label,
+            until="this proxy is started again",
+        )
+        return False
 
     def _news(self, tool: str, digest: str, mode: PinMode) -> bool:
         pin = self._digests.get(tool)

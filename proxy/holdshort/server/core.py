@@ -25,14 +25,15 @@ from holdshort.gate.pins import PinBook, scope_of
 from holdshort.gate.recording import Recorder
 from holdshort.gate.seal import Sealer, load_seal_key
 from holdshort.gate.upstream import Eras, Link, Log, Upstream, UpstreamError, UpstreamLimits
-from holdshort.policy import Call, Caller, Policy, ToolFacts, explain
+from holdshort.policy import Call, Caller, PinMode, Policy, ToolFacts, explain
+from holdshort.policy.facts import facts_of
 from holdshort.policy.telling import explanation_json
 from holdshort.server.clock import new_id, utc_now
 from holdshort.server.decisions import DecisionsFollowed, runs_on_decision
 from holdshort.server.hangup import reload_on_hangup
 from holdshort.server.in_force import InForce
 from holdshort.server.reloading import Again, Reloader
-from holdshort.store import Quotas, Store
+from holdshort.store import INSTRUCTIONS, Quotas, Store
 from holdshort.store.sqlite import open_store
 from holdshort.wire import Limits
 
@@ -149,13 +150,32 @@ class Core:
         ]
         return {"digest": policy.digest, "layers": layers, **self.in_force.view}
 
-    def explain(self, question: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what policy would say about a call, layer by layer."""
-        facts = self.facts_of(question["server"], {"name": question["tool"]})
-        caller = Caller(question["agent"], frozenset(question["groups"]), question.get("client"))
-        call = Call(facts, question["arguments"], caller, utc_now())
-        told = explanation_json(explain(self.in_force.policy(), call), call)
-        return {"action": told["verdict"], **told}
+    async def explain(self, question: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what policy would say about a call, layer by layer; `facts_from` says where its facts are from.
+
+        Raises:
+            StateError: the pins cannot be read.
+        """
+        facts, source = await self._known_facts(question["server"], question["tool"])
+        groups = frozenset(question["groups"]) or self.groups_of(question["agent"])
+        call = Call(facts, question["arguments"], Caller(question["agent"], groups, question.get("client")), utc_now())
+        policy = self.in_force.policy()
+        told = explanation_json(explain(policy, call), call)
+        return {"action": told["verdict"], **told, "facts_from": source, "policy_digest": policy.digest}
+
+    async def _known_facts(self, server: str, tool: str) -> tuple[ToolFacts, str | None]:
+        """Return what is known of a tool: as its server listed it last, else as it is in the store, else nothing."""
+        if server in self.upstreams and self.gate.pins is not None:
+            pins = self.gate.pins.of(server)
+            shown = pins.shown(tool)
+            if shown is not None:
+                return shown.facts, "as its server listed it last"
+            kept = await pins.kept(tool)
+            if kept is not None and tool != INSTRUCTIONS:
+                pinned = kept.state == "pinned" or self.in_force.policy().pins is PinMode.OFF
+                trusted = self.trust_annotations(server)
+                return facts_of(server, kept.seen.words, trusted=trusted, pinned=pinned), "as it is pinned"
+        return self.facts_of(server, {"name": tool}), None
 
 
 def request_limits(config: Config) -> Limits:
