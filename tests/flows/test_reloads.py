@@ -168,6 +168,17 @@ async def test_a_client_is_told_once_that_its_list_changed_and_sees_the_new_one(
         assert len(client.heard) == 2, "a refusal shows in no list, so nobody is told"
 
 
+@pytest.mark.parametrize("way", ["http", "fleet-modern"])
+async def test_a_client_is_told_when_only_the_worth_of_pins_changed(scene: Scene, way: str) -> None:
+    await loosen(scene.proxy, {**layer("ask", crash="deny"), "pins": "off"})
+    async with ears(scene, way) as client:
+        assert "write_thing" in await client.tools()
+        scene.proxy.set_policy({**layer("ask", crash="deny"), "pins": "strict"})
+        await until(lambda: client.heard, f"the news\n{scene.proxy.process.told()}")
+
+        assert await client.tools() == set()
+
+
 @pytest.mark.parametrize("way", ["http", "http-modern"])
 async def test_a_client_whose_list_stays_the_same_hears_nothing(scene: Scene, way: str) -> None:
     """Rules for one agent are no news for another: the one that is told comes second, and shows that all were."""

@@ -4,16 +4,17 @@ A handshake-era session hears it on its standalone stream (or pipe); a client of
 opened with `subscriptions/listen`, if it asked for such news there. Nobody hears it twice.
 """
 
-from collections.abc import Iterable
-from datetime import timedelta
+from collections import Counter
+from collections.abc import Hashable, Iterable
 from typing import Any, Final, Protocol
 
 from anyio.abc import TaskGroup
 
+from holdshort.errors import StateError
 from holdshort.gate.catalog import Catalog
 from holdshort.gate.upstream import Log
-from holdshort.policy import Caller, Kind, Layer, Policy
-from holdshort.policy.digest import digest_layers
+from holdshort.policy import Action, Caller, Kind, Policy
+from holdshort.policy.targets import may_speak_of
 from holdshort.wire import Frame
 
 __all__ = ["LIST_KINDS", "Audience", "Hearer", "changed_lists", "declaring", "news"]
@@ -75,19 +76,35 @@ class Audience:
 
 
 def changed_lists(catalogs: Iterable[Catalog], caller: Caller, before: Policy, after: Policy) -> list[str]:
-    """Return which lists `caller` sees differently under `after`, by the tools that were last listed.
+    """Return which lists `caller` sees differently under `after`, which is in force: of tools, by what was listed last.
 
-    Prompts and resources are not remembered; where the rules about them differ, their lists may.
+    Prompts and resources are not remembered. Their lists may differ where rules that can hide some of these servers'
+    from this caller do.
     """
+    looked_at = tuple(catalogs)
     changed: list[str] = []
-    facts = (definition.facts for catalog in catalogs for definition in catalog.definitions.values())
-    if any(before.hides(tool, caller) != after.hides(tool, caller) for tool in facts):
+    if any(_tools_changed(catalog, caller, before, after) for catalog in looked_at):
         changed.append("tools")
-    if _rules_of(Kind.PROMPT, before) != _rules_of(Kind.PROMPT, after):
-        changed.append("prompts")
-    if _rules_of(Kind.RESOURCE, before) != _rules_of(Kind.RESOURCE, after):
-        changed.append("resources")
+    servers = {catalog.server for catalog in looked_at}
+    for kind, name in ((Kind.PROMPT, "prompts"), (Kind.RESOURCE, "resources")):
+        if _hiding(kind, before, caller, servers) != _hiding(kind, after, caller, servers):
+            changed.append(name)
     return changed
+
+
+def _tools_changed(catalog: Catalog, caller: Caller, before: Policy, after: Policy) -> bool:
+    listed = list(catalog.definitions.values())
+    judged = listed
+    if before.pins is not after.pins and catalog.pins is not None:
+        # What pins are worth is another thing now, and what was listed was judged by what they were.
+        try:
+            judged = catalog.pins.judged(listed)
+        except StateError:
+            return True
+    return any(
+        before.hides(was.facts, caller) != after.hides(now.facts, caller)
+        for was, now in zip(listed, judged, strict=True)
+    )
 
 
 def news(kind: str, meta: dict[str, Any] | None = None) -> Frame:
@@ -109,6 +126,20 @@ def declaring(result: dict[str, Any]) -> dict[str, Any]:
     return {**result, "capabilities": {**capabilities, **declared}}
 
 
-def _rules_of(kind: Kind, policy: Policy) -> str:
-    layers = [Layer(layer.name, tuple(rule for rule in layer.rules if rule.kind is kind)) for layer in policy.layers]
-    return digest_layers([layer for layer in layers if layer.rules], timedelta())
+def _hiding(kind: Kind, policy: Policy, caller: Caller, servers: Iterable[str]) -> Counter[Hashable]:
+    """Return what can hide things of this kind from lists: each layer with a rule that says so, without any names."""
+    words = (caller.agent, *caller.groups)
+    found: Counter[Hashable] = Counter()
+    for layer in policy.layers:
+        rules = [
+            rule
+            for rule in layer.rules
+            if any(may_speak_of(rule, kind, server) for server in servers)
+            and (not rule.agents or any(pattern.matches(word) for pattern in rule.agents for word in words))
+        ]
+        if any(rule.action is Action.HIDE for rule in rules):
+            when = [None if rule.when is None else rule.when.text for rule in rules]
+            found[
+                tuple((rule.action, frozenset(rule.targets), said) for rule, said in zip(rules, when, strict=True))
+            ] += 1
+    return found
