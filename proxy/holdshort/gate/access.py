@@ -4,13 +4,15 @@ What is hidden answers as what is not there: the server is asked something all t
 its own words for what it does not have are replaced by ours wherever something of that kind is hidden.
 """
 
+import re
 import secrets
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import anyio
+import anyio.lowlevel
 
 from holdshort.errors import StateError
 from holdshort.gate import answers
@@ -19,12 +21,14 @@ from holdshort.gate.exchange import Exchange
 from holdshort.gate.methods import LIST_METHODS, Era
 from holdshort.gate.recording import Recorder
 from holdshort.gate.uses import QUIET, USES, uses_of
-from holdshort.gate.withheld import Withheld, names_any, withhold
+from holdshort.gate.withheld import Withheld, names_any, uris_in, withhold
 from holdshort.policy import REQUEST_METHODS, Access, Action, Caller, Kind, Policy, Verdict
 from holdshort.store import EntryKind, NewEntry, NewRecording, Store
 from holdshort.wire import Frame, Limits, decode, error_reply
 
 __all__ = ["AccessGuard"]
+
+_Thing = TypeVar("_Thing")
 
 _LIST_SECONDS: Final = 30
 _LONGEST_NAME: Final = 200
@@ -38,6 +42,9 @@ _LISTED: Final = {
 }
 _LISTING: Final = {Kind.RESOURCE: "resources/list", Kind.PROMPT: "prompts/list"}
 _LISTEN: Final = "subscriptions/listen"
+_AT_ONCE: Final = 32
+_USER: Final = re.compile(r"^([^/?#]*//)[^/?#]*@")
+_BEHIND: Final = re.compile(r"[?#]")
 _TOLD_ANYWAY: Final = frozenset({-32601, -32020, -32021, -32022, -32042})
 """Errors that are not about one name: the method, the headers, the revision, what the client cannot do."""
 _URL_ELICITATION: Final = -32042
@@ -105,7 +112,7 @@ class AccessGuard:
             return self._absent(exchange, method, reply, error["code"])
         result = reply.value["result"]
         if method in _LISTED:
-            return self._filtered(exchange, method, reply)
+            return await self._filtered(exchange, method, reply)
         wanted = result.get("inputRequests")
         if isinstance(wanted, dict):
             refused = await self._input(exchange, [_method_of(each) for each in wanted.values()], method, reply)
@@ -114,6 +121,18 @@ class AccessGuard:
         if method in LIST_METHODS or not policy.speaks_of(Kind.RESOURCE, server):
             return reply
         return await self._without(exchange, method, reply)
+
+    async def kept(self, exchange: Exchange, reply: Frame) -> Frame:
+        """Return an answer with a result that was kept for a while, as the policy in force now shows it.
+
+        Raises:
+            StateError: what was taken out cannot be written down.
+        """
+        if not isinstance(reply.value.get("result"), dict) or not self._policy().speaks_of(
+            Kind.RESOURCE, exchange.server
+        ):
+            return reply
+        return await self._without(exchange, exchange.frame.value["method"], reply)
 
     async def question(self, server: str, caller: Caller, frame: Frame) -> Frame | None:
         """Judge what a server asks of a client; return our answer to what must not be asked, None for the rest."""
@@ -164,7 +183,7 @@ class AccessGuard:
             return
         kept: list[str] = []
         refused: dict[str, Verdict] = {}
-        for uri in uris:
+        async for uri in _in_turns(uris):
             if not isinstance(uri, str):
                 continue
             verdict = self._policy().access(self._access(exchange, Kind.RESOURCE, uri))
@@ -199,7 +218,7 @@ class AccessGuard:
                 return Frame(answers.unknown_name(exchange.id, use.kind, shown, exchange.peer.era))
         return reply
 
-    def _filtered(self, exchange: Exchange, method: str, reply: Frame) -> Frame:
+    async def _filtered(self, exchange: Exchange, method: str, reply: Frame) -> Frame:
         kind, key = _LISTED[method]
         policy, server = self._policy(), exchange.server
         if not policy.speaks_of(kind, server):
@@ -214,12 +233,13 @@ class AccessGuard:
         under = LIST_METHODS[method]
         result = reply.value["result"]
         items = result.get(under)
-        whole = not isinstance(items, list) or all(map(shown, items))
+        kept = [shown(item) async for item in _in_turns(items if isinstance(items, list) else ())]
+        whole = all(kept)
         if whole and result.get("cacheScope") in {None, "private"}:
             return reply
         changed = dict(decode(reply.raw, _READ_ALREADY)["result"])
         if isinstance(changed.get(under), list):
-            changed[under] = [item for item in changed[under] if shown(item)]
+            changed[under] = [item for item, may in zip(changed[under], kept, strict=True) if may]
         if "cacheScope" in changed:
             # MCP 2026-07-28, caching: what one caller may see must not be served to another.
             changed["cacheScope"] = "private"
@@ -245,7 +265,9 @@ class AccessGuard:
 
     async def _without(self, exchange: Exchange, method: str, reply: Frame) -> Frame:
         found = Withheld(lambda uri: self._policy().access(self._access(exchange, Kind.RESOURCE, uri)))
-        if not names_any(reply.value["result"], found):
+        async for uri in _in_turns(uris_in(reply.value["result"])):
+            found(uri)
+        if not found.verdicts or not names_any(reply.value["result"], found):
             return reply
         result = withhold(decode(reply.raw, _READ_ALREADY)["result"], found)
         await self._write_all(exchange, found.verdicts, method)
@@ -277,9 +299,9 @@ def _method_of(wanted: object) -> str:
 
 
 def _entry(access: Access, verdict: Verdict, more: Mapping[str, Any], recording: NewRecording | None) -> NewEntry:
-    """A row that names the thing; a query may hold a secret, and no row does."""
+    """A row that names the thing; a query, a fragment or a password may hold a secret, and no row does."""
     kind, name = access.kind, access.name
-    named = name.partition("?")[0] + ("?" if "?" in name else "") if kind is Kind.RESOURCE else name
+    named = _without_secrets(name) if kind is Kind.RESOURCE else name
     detail: dict[str, Any] = {"kind": kind.value, "name": named[:_LONGEST_NAME], **more}
     if verdict.errors:
         detail["errors"] = list(verdict.errors)
@@ -293,6 +315,20 @@ def _entry(access: Access, verdict: Verdict, more: Mapping[str, Any], recording:
         detail=detail,
         recording=recording,
     )
+
+
+def _without_secrets(uri: str) -> str:
+    bare = _USER.sub(r"\1", uri)
+    cut = _BEHIND.search(bare)
+    return bare if cut is None else bare[: cut.end()]
+
+
+async def _in_turns(things: Iterable[_Thing]) -> AsyncGenerator[_Thing]:
+    """Yield them, and let others have their turn now and then: a server chooses how many there are."""
+    for number, thing in enumerate(things, start=1):
+        yield thing
+        if number % _AT_ONCE == 0:
+            await anyio.lowlevel.checkpoint()
 
 
 async def _ignore(_: Frame) -> None:

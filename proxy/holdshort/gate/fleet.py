@@ -33,6 +33,8 @@ _BROADCAST: Final = frozenset({"logging/setLevel"})
 _BY_URI: Final = frozenset({"resources/read", "resources/subscribe", "resources/unsubscribe"})
 _BY_NAME: Final = frozenset({"tools/call", "prompts/get"})
 _MAX_KNOWN: Final = 20_000
+_LONGEST_KNOWN: Final = 4096
+"""Characters of a URI that is remembered; a longer one is read at `/mcp/{server}`."""
 SLOWEST_SECONDS = 15.0
 """How long what all servers answer together waits for the slowest of them."""
 
@@ -263,6 +265,8 @@ def _unknown_resource(conversation: Conversation, frame: Frame, uri: str) -> dic
 
 
 def _remember(known: OrderedDict[_Key, str], key: _Key, server: str) -> None:
+    if len(key if isinstance(key, str) else key[1]) > _LONGEST_KNOWN:
+        return
     known.setdefault(key, server)
     while len(known) > _MAX_KNOWN:
         known.popitem(last=False)

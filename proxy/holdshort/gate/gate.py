@@ -212,14 +212,13 @@ class Gate:
             judged = await self._granting.answer(exchange, catalog, call, judged)
         definition, verdict = judged.definition, judged.verdict
         if verdict.action is Action.ASK:
-            return self._noted(
-                exchange, await self._parking.park(exchange, catalog, definition, verdict, judged.policy_digest)
-            )
+            parked = await self._parking.park(exchange, catalog, definition, verdict, judged.policy_digest)
+            return self._noted(exchange, await self._shown(exchange, parked))
         if verdict.action is Action.ALLOW:
             by_grant = judged.recorded
             resumed = await (self._parking.take_up if by_grant else self._parking.resume)(exchange, catalog, definition)
             if resumed is not None:
-                return self._noted(exchange, resumed)
+                return self._noted(exchange, await self._shown(exchange, resumed))
         if not judged.recorded:
             recorder = self._recorder
             recording = None if recorder is None else recorder.call(replace(call, tool=definition.facts))
@@ -235,6 +234,17 @@ class Gate:
     def _noted(self, exchange: Exchange, reply: Reply) -> Reply:
         if self._owners is not None and reply.frame is not None:
             self._owners.note(exchange.server, exchange.caller.agent, reply.frame)
+        return reply
+
+    async def _shown(self, exchange: Exchange, reply: Reply) -> Reply:
+        """Return what a parked call came to, as policy shows it now: the result may be older than the policy."""
+        try:
+            if reply.frame is not None:
+                reply.frame = await self.access.kept(exchange, reply.frame)
+        except StateError:
+            if reply.settle is not None:
+                await reply.settle(False)
+            raise
         return reply
 
     def hides(self, definition: Definition, caller: Caller) -> bool:
@@ -308,7 +318,8 @@ class Gate:
         if record.state is State.APPROVED:
             record = await self._parking.run_task(exchange, catalog, record)
         frame = Frame(result_reply(exchange.id, task_view(record, self._clock())))
-        return Reply(frame, None if record.state in OPEN_STATES else self._parking.receipt(record))
+        receipt = None if record.state in OPEN_STATES else self._parking.receipt(record)
+        return await self._shown(exchange, Reply(frame, receipt))
 
 
 def _absent_entry(exchange: Exchange, tool: str, now: datetime) -> NewEntry:

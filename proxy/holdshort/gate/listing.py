@@ -47,7 +47,7 @@ class Listing:
         self.left_out: dict[str, list[str]] = {}
         """Names by the reason why."""
         self._limits = limits
-        self._kept: set[str] = set()
+        self._kept: dict[str, Mapping[str, Any]] = {}
         self._raw_bytes = 0
         self._bytes = 0
         self._unmeasured: list[dict[str, Any]] = []
@@ -67,7 +67,7 @@ class Listing:
             reason = self._objection(raw, name, here, describe=describe) or self._no_room(raw, name, measure=measure)
             if reason is None:
                 here.add(name)
-                self._kept.add(name)
+                self._kept[name] = raw
                 found.append(raw)
             else:
                 self.left_out.setdefault(reason, []).append(name[:_CHARS_SHOWN])
@@ -79,7 +79,8 @@ class Listing:
             return f"a name has at most {limits.name_chars} characters"
         if _NAME.fullmatch(name) is None:
             return "a name has only letters, digits and `_.-`"
-        if name in here:
+        if name in here or self._kept.get(name, raw) != raw:
+            # Also over two pages: an agent would read both, and only one of them is judged and pinned.
             return "the list has that name twice"
         description = raw.get("description")
         if describe and isinstance(description, str):
@@ -109,12 +110,12 @@ class LeftOut:
 
     def __init__(self, log: Log) -> None:
         self._log = log
-        self._told: set[tuple[str, str, tuple[str, ...]]] = set()
+        self._told: set[int] = set()
 
     def __call__(self, server: str, left_out: Mapping[str, list[str]]) -> None:
         """Name the tools of `server` that are left out, by reason."""
         for reason, names in left_out.items():
-            news = (server, reason, tuple(names))
+            news = hash((server, reason, tuple(names)))  # not the names themselves: there can be any number
             if news in self._told:
                 continue
             if len(self._told) >= _MOST_REMEMBERED:

@@ -4,13 +4,13 @@ A rule about a resource holds wherever the resource is. What is denied is replac
 hidden is taken out, and with it what would be empty without it. `structuredContent` is a tool's own data and stays.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from holdshort.gate import answers
 from holdshort.policy import Action, Verdict
 
-__all__ = ["Withheld", "names_any", "withhold"]
+__all__ = ["Withheld", "names_any", "uris_in", "withhold"]
 
 Judge = Callable[[str], Verdict]
 
@@ -23,15 +23,39 @@ class Withheld:
 
     def __init__(self, judge: Judge) -> None:
         self._judge = judge
+        self._may_be_shown: set[str] = set()
         self.verdicts: dict[str, Verdict] = {}
 
     def __call__(self, uri: str) -> Verdict | None:
-        """Return the verdict on a resource that must not be shown; None for one that may."""
-        verdict = self._judge(uri)
+        """Return the verdict on a resource that must not be shown; None for one that may. Judges each URI once."""
+        if uri in self._may_be_shown:
+            return None
+        verdict = self.verdicts.get(uri) or self._judge(uri)
         if verdict.action is Action.ALLOW:
+            self._may_be_shown.add(uri)
             return None
         self.verdicts[uri] = verdict
         return verdict
+
+
+def uris_in(node: Any) -> Iterator[str]:
+    """Yield the URIs of everything in a result that `withhold` judges."""
+    rest = [node]
+    while rest:
+        each = rest.pop()
+        if isinstance(each, list):
+            rest.extend(each)
+            continue
+        if not isinstance(each, dict):
+            continue
+        uri = _uri_of(each)
+        if uri is not None:
+            yield uri
+        contents = each.get("contents")
+        for item in contents if isinstance(contents, list) else ():
+            if isinstance(item, dict) and isinstance(item.get("uri"), str):
+                yield item["uri"]
+        rest.extend(value for key, value in each.items() if key not in _LEFT_ALONE)
 
 
 def names_any(result: Any, found: Withheld) -> bool:
