@@ -14,9 +14,9 @@ from urllib.parse import parse_qsl, quote, urlsplit
 __all__ = ["Secrets", "is_reference", "looks_secret"]
 
 _NAMED: Final = re.compile(
-    r"(?:^|[^a-z])(?:token|secret|passw(?:or)?d|passwd|pwd|pass|passphrase|credentials?|cookie|bearer|pat|dsn|jwt|"
-    r"signature|auth|authorization|key|apikey|(?:connection|conn)[^a-z]?(?:string|str))s?(?:$|[^a-z])"
-    r"|api[^a-z]?key|access[^a-z]?key|secret[^a-z]?key|private[^a-z]?key|(?:database|postgres|mongo(?:db)?|redis)[^a-z]?ur[il]"
+    r"(?:token|secret|password|passwd|passphrase|credential|apikey|pgpass)s?(?:$|[^a-z])"
+    r"|(?:^|[^a-z])(?:passw|pass|pwd|pat|key|auth|authorization|cookie|bearer|dsn|jwt|signature)s?(?:$|[^a-z])"
+    r"|(?:connection|conn)[^a-z]?(?:string|str)|(?:database|postgres|mongo(?:db)?|redis)[^a-z]?ur[il]"
 )
 _NO_SECRET: Final = re.compile(r"(?:^|_)(?:max|min|num|limit|count|budget|file|path|dir|folder|id|name|type)(?:$|_)")
 _KNOWN: Final = re.compile(
@@ -27,6 +27,7 @@ _ONE_WORD: Final = re.compile(r"[A-Za-z0-9+/=_.~-]{20,}")
 _HEADER: Final = re.compile(r"([A-Za-z][A-Za-z0-9-]*):\s*(\S.*)", re.DOTALL)
 _SCHEME: Final = re.compile(r"(Bearer|Basic|Token|ApiKey|Api-Key|Key)\s+(\S.*)", re.IGNORECASE | re.DOTALL)
 _ASSIGNED: Final = re.compile(r"(-{0,2}[A-Za-z][A-Za-z0-9_.-]*)=(.+)", re.DOTALL)
+_FLAG: Final = re.compile(r"--?[A-Za-z][A-Za-z0-9_.-]*")
 _GENERIC: Final = frozenset({"TOKEN", "API_KEY", "APIKEY", "KEY", "SECRET", "PASSWORD", "ACCESS_TOKEN", "AUTH_TOKEN"})
 _BITS: Final = 3.3
 """Bits for each character, from which a long word without a meaning is taken for a secret."""
@@ -124,7 +125,7 @@ class Secrets:
 
     def _arguments(self, label: str, words: list[str]) -> list[str]:
         hidden: list[str] = []
-        before = ""
+        flag = ""
         for word in words:
             assigned, header = _ASSIGNED.fullmatch(word), _HEADER.fullmatch(word)
             if assigned and not _has_password(word) and looks_secret(assigned[1].lstrip("-"), assigned[2]):
@@ -133,11 +134,12 @@ class Secrets:
                 hidden.append(self._url(label, word))
             elif header and (changed := self._header(label, header[1], header[2])) != header[2]:
                 hidden.append(word[: header.start(2)] + changed)
-            elif not word.startswith("-") and looks_secret(before.lstrip("-") if before.startswith("-") else "", word):
-                hidden.append(self._named(label, before.lstrip("-") if before.startswith("--") else "secret", word))
+            elif not word.startswith("-") and looks_secret(flag, word):
+                hidden.append(self._named(label, flag or "secret", word))
             else:
                 hidden.append(word)
-            before = word
+            # Of `--key=value` nothing may end up in the name of a variable.
+            flag = word.lstrip("-") if _FLAG.fullmatch(word) else ""
         return hidden
 
     def _url(self, label: str, url: str) -> str:
