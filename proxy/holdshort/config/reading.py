@@ -4,10 +4,11 @@ No accessor quotes a value unless it is a word of ours, and never after interpol
 says, `${NAME}`, not what the variable holds.
 """
 
+import errno
 import os
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from holdshort.config.document import Entry, Value, read_document
 from holdshort.config.interpolate import BadInterpolation, interpolate
@@ -17,6 +18,11 @@ from holdshort.policy import Place
 from holdshort.policy.words import listed, nearest, unknown
 
 __all__ = ["Reading", "Stamp", "is_filled", "stamp_of"]
+
+_MAX_BYTES: Final = 16 * 1024 * 1024
+"""Of one file; what is longer, or has no end, is not read into memory."""
+_DO_NOT_WAIT: Final = getattr(os, "O_NONBLOCK", 0)
+"""A named pipe is opened only when somebody writes into it."""
 
 Stamp = tuple[int, ...]
 """What a file is on disk: another one after any write, rename over it, or turn of a symbolic link on its path."""
@@ -47,7 +53,7 @@ class Reading:
         start = Place(file, 1, 1)
         self.look(path)
         try:
-            raw = path.read_bytes()
+            raw = _bytes_of(path)
         except OSError as error:
             self.problem(start, f"the file cannot be read: {(error.strerror or type(error).__name__).lower()}")
             return None
@@ -226,11 +232,22 @@ def stamp_of(path: Path) -> Stamp | None:
     It is opened for that: a network file system answers a look at the name from memory, but asks when a file is opened.
     """
     try:
-        with path.open("rb") as file:
-            about = os.fstat(file.fileno())
+        file = os.open(path, os.O_RDONLY | _DO_NOT_WAIT)
+        try:
+            about = os.fstat(file)
+        finally:
+            os.close(file)
     except OSError:
         return None
     return about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns
+
+
+def _bytes_of(path: Path) -> bytes:
+    with path.open("rb") as file:
+        raw = file.read(_MAX_BYTES + 1)
+    if len(raw) > _MAX_BYTES:
+        raise OSError(errno.EFBIG, f"it has more than {_MAX_BYTES} bytes")
+    return raw
 
 
 def is_filled(value: Value) -> bool:

@@ -79,7 +79,8 @@ class Listing:
             return f"a name has at most {limits.name_chars} characters"
         if _NAME.fullmatch(name) is None:
             return "a name has only letters, digits and `_.-`"
-        if name in here or self._kept.get(name, raw) != raw:
+        before = self._kept.get(name, raw)
+        if name in here or (before is not raw and encode(before) != encode(raw)):
             # Also over two pages: an agent would read both, and only one of them is judged and pinned.
             return "the list has that name twice"
         description = raw.get("description")

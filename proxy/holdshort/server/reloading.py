@@ -33,6 +33,9 @@ Again = Callable[[Config], Config]
 _TRY_AGAIN_SECONDS: Final = 5.0
 """After a reload that could not be recorded: the files are fine, and nobody will touch them again."""
 
+_READ_SECONDS = 60.0
+"""Then a file is a pipe that nobody writes into, or on a disk that hangs; the next change is taken up all the same."""
+
 _SWITCH_SECONDS: Final = 0.0005
 """How long reading may keep the interpreter from the calls that run meanwhile; by itself it takes ten times that."""
 
@@ -74,6 +77,8 @@ class Reloader:
         self._told: Refusal | None = None
         self._told_keys: tuple[str, ...] = ()
         self._notes = {note.message for note in config.notes}
+        self._used: set[str] = set()
+        """Digests of policies that were loosened, by files that still say so."""
 
     def reload(self) -> None:
         """Read the files now, changed or not."""
@@ -93,7 +98,7 @@ class Reloader:
 
     async def _reload(self, *, asked: bool) -> None:
         try:
-            with _short_turns():
+            with anyio.fail_after(_READ_SECONDS), _short_turns():
                 found = await anyio.to_thread.run_sync(self._again, self._config, abandon_on_cancel=True)
             self._watch.was_read(found.files)
             policy = self._with_shorthand_of_running(found)
@@ -106,13 +111,21 @@ class Reloader:
             self._watch.was_read({})
             await self._refuse(Refusal("invalid", (str(error),)), asked=asked)
             return
+        except TimeoutError:
+            self._watch.was_read({})
+            message = f"the files cannot be read within {_READ_SECONDS:g} seconds"
+            await self._refuse(Refusal("invalid", (message,)), asked=asked)
+            return
+        self._used = {digest for digest in self._used if acknowledged(found, digest)}
         self._name_what_waits(found, asked=asked)
         if policy.digest == self._in_force.policy().digest:
             self._unchanged(asked=asked)
             return
         found_looser = await self._looser(policy, found)
-        if found_looser and not acknowledged(found, self._in_force.policy().digest):
-            await self._refuse(_loosens(self._in_force.policy(), policy, found_looser), asked=asked)
+        before = self._in_force.policy()
+        used = before.digest in self._used
+        if found_looser and (used or not acknowledged(found, before.digest)):
+            await self._refuse(_loosens(before, policy, found_looser, used=used), asked=asked)
             return
         await self._put_in_force(policy, found, found_looser, asked=asked)
 
@@ -138,6 +151,9 @@ class Reloader:
             self._watch.ask()
             return
         self._told = None
+        if looser:
+            # One line, one change: it must not permit another one after a way back to this policy.
+            self._used.add(before.digest)
         rules = sum(len(layer.rules) for layer in policy.layers)
         self._log.info("policy.reloaded", digest=policy.digest[:12], replaces=before.digest[:12], rules=rules)
         for each in looser[:_MOST_SHOWN]:
@@ -210,12 +226,16 @@ def changed_keys(running: Config, found: Config) -> tuple[str, ...]:
     return tuple(changed)
 
 
-def _loosens(before: Policy, after: Policy, found: Sequence[Loosening]) -> Refusal:
+def _loosens(before: Policy, after: Policy, found: Sequence[Loosening], *, used: bool) -> Refusal:
     ways = "in one way" if len(found) == 1 else f"in {len(found)} ways"
-    how = (
-        f"the policy on disk is more permissive than the one in force, {ways}; if that is meant, add this line to "
-        f"`holdshort.yaml` or to a policy file: {acknowledgement(before.digest)}"
+    line = acknowledgement(before.digest)
+    what = (
+        "this line permitted an earlier change, and does not permit another; take it out, save, and put it in again: "
+        + line
+        if used
+        else f"if that is meant, add this line to `holdshort.yaml` or to a policy file: {line}"
     )
+    how = f"the policy on disk is more permissive than the one in force, {ways}; {what}"
     return Refusal("loosens", (how, *map(str, found)), after.digest)
 
 
