@@ -6,12 +6,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from typer.testing import CliRunner, Result
 
 from gate.scripted import scripted, tool
 from gate.world import world
 from holdshort.cli.policy import app
+from holdshort.server.clock import utc_now
+from holdshort.store import Sighting, open_store
 from kit.spy import SpyRecord
 
 LAYER: dict[str, Any] = {
@@ -96,6 +99,27 @@ def test_live_facts_come_from_the_server_itself(tmp_path: Path) -> None:
     assert live.stdout.startswith("allow: ")
     assert "(as its server lists it now)" in live.stdout
     assert "lists no such tool" in none.stdout
+
+
+def test_a_tool_that_its_server_lists_otherwise_than_it_is_pinned_asks(tmp_path: Path) -> None:
+    command, *arguments = SpyRecord(tmp_path / "spy.jsonl").command()
+    config = {"mcpServers": {"spy": {"command": command, "args": arguments}}, "policy": "policy.yaml"}
+    (tmp_path / "holdshort.yaml").write_text(json.dumps(config))
+    (tmp_path / "policy.yaml").write_text(json.dumps(LAYER))
+    other = Sighting("0" * 64, {"definition": {"name": "read_thing"}, "server": "x"})
+
+    async def pin() -> None:
+        async with open_store(tmp_path / "s", clock=utc_now, sweep=False) as store:
+            await store.pins.see("spy", {"read_thing": other}, at=utc_now(), accept_new=True)
+
+    anyio.run(pin)
+    changed = run(tmp_path, "spy", "read_thing", "--live")
+    (tmp_path / "policy.yaml").write_text(json.dumps({**LAYER, "pins": "strict"}))
+    new = run(tmp_path, "spy", "write_thing", "--live")
+
+    assert changed.stdout.startswith("ask: ")
+    assert "(as its server lists it now, which is not as it is pinned)" in changed.stdout
+    assert new.stdout.startswith("hide: ")
 
 
 @pytest.fixture

@@ -273,6 +273,20 @@ PLANTED = [
         rules("id: a, tools: pay__refund, action: ask, grants: false"),
     ),
     Planted(
+        "a condition on one spelling of a URI",
+        "rules:\n  - {id: no, resources: 'docs__*', when: 'resource.uri.startsWith(\"file:///etc\")', action: deny}\n",
+        ("spellings", "team.yaml:2:43", "no"),
+        "rules:\n  - {id: no, resources: 'docs__*', when: 'resource.server == \"docs\"', action: deny}\n",
+        words="is not stopped",
+    ),
+    Planted(
+        "an exception for one spelling of a URI",
+        "rules:\n  - {id: so, resources: 'docs__*', when: '!(resource.uri == \"x:y\")', action: allow}\n",
+        ("spellings", "team.yaml:2:45", "so"),
+        "rules:\n  - {id: so, resources: 'docs__*', when: 'caller.agent == \"a\"', action: allow}\n",
+        words="may mean another resource",
+    ),
+    Planted(
         "a resource behind a wider rule",
         "rules:\n"
         '  - {id: all, resources: "docs__*", action: deny}\n'
@@ -318,7 +332,22 @@ def test_the_twin_without_the_fault_is_clean(tmp_path: Path, planted: Planted) -
 
 
 def test_every_code_has_a_planted_fault(tmp_path: Path) -> None:
-    assert {planted.found[0] for planted in PLANTED} == set(CODES) - {"not-compared"}
+    assert {planted.found[0] for planted in PLANTED} == set(CODES) - {"not-compared", "flagged"}
+
+
+def test_what_a_person_may_not_see_in_a_definition_is_noted() -> None:
+    said = {"description": "reads\u200b it"}
+    around = Surroundings(
+        definitions={("spy", "delete"): {"name": "delete"}, ("two", "deIete"): {"name": "deIete"}, ("spy", "a"): said}
+    )
+
+    found = lint(compile_policy([]), around)
+
+    assert [(one.code, one.layer, one.words) for one in found] == [
+        ("flagged", "", "`spy__a`: /description: 1 character that cannot be seen (U+200B)"),
+        ("flagged", "", "`spy__delete`: /name: the name looks like `deIete` of server `two`"),
+        ("flagged", "", "`two__deIete`: /name: the name looks like `delete` of server `spy`"),
+    ]
 
 
 def test_a_shorthand_key_of_a_server_overrules_too(tmp_path: Path) -> None:
@@ -335,11 +364,13 @@ def test_a_shorthand_key_of_a_server_overrules_too(tmp_path: Path) -> None:
 
 def test_too_many_globs_are_said_and_nothing_is_concluded() -> None:
     many = tuple(
-        Rule(f"r{number}", Action.DENY, tools=(parse_tool_pattern(f"s__*{'?' * number}x*{'?' * (29 - number)}y*"),))
-        for number in range(30)
+        Rule(f"r{number}", Action.DENY, tools=(parse_tool_pattern(f"s__*{letter}*"),))
+        for number, letter in enumerate("abcdefghijklmnopqrst")
     )
+    twice = (*many, Rule("again", Action.DENY, tools=many[0].tools))
 
-    assert {one.code for one in lint(compile_policy([Layer("f", many)]))} <= {"not-compared"}
+    assert [one.code for one in lint(compile_policy([Layer("f", twice)]))] == ["not-compared"]
+    assert [one.code for one in lint(compile_policy([Layer("f", (twice[0], twice[-1]))]))] == ["shadowed"]
 
 
 # What is called a problem is one: random policies, random calls.

@@ -175,7 +175,10 @@ def _facts(
     known = find_out(config, live=live, state_dir=state_dir, only=server)
     found = known.tools.get(server, {}).get(tool)
     if found is not None:
-        return found[0], "as its server lists it now" if known.source == "live" else "as it is pinned"
+        if known.source == "live":
+            now = "as its server lists it now"
+            return found[0], now if found[0].pinned else f"{now}, which is not as it is pinned"
+        return found[0], "as it is pinned" if found[0].pinned else "as its server showed it last, which is not its pin"
     if live and server in known.tools:
         # Policy is never asked about such a tool: for an agent it does not exist.
         return facts_of(server, {"name": tool}), "its server lists no such tool, so a call of it is refused unasked"

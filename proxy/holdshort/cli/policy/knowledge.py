@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,8 +11,10 @@ import typer
 
 if TYPE_CHECKING:
     from holdshort.config import Config
-    from holdshort.policy import ToolFacts
+    from holdshort.gate.pins import Definition
+    from holdshort.policy import PinMode, ToolFacts
     from holdshort.policy.lint import Surroundings
+    from holdshort.store import Pin
 
 __all__ = ["Knowledge", "Live", "StateDir", "find_out", "surroundings"]
 
@@ -36,6 +38,10 @@ class Knowledge:
     tools: Mapping[str, Mapping[str, tuple["ToolFacts", Mapping[str, Any] | None]]] = field(
         default_factory=dict[str, Mapping[str, tuple["ToolFacts", Mapping[str, Any] | None]]]
     )
+    definitions: Mapping[tuple[str, str], Mapping[str, Any]] = field(
+        default_factory=dict[tuple[str, str], Mapping[str, Any]]
+    )
+    """The same as servers said it."""
     failed: tuple[str, ...] = ()
     """Servers that could not be asked."""
 
@@ -56,7 +62,7 @@ def find_out(
     """Return what is known of the tools of the configured servers, or of the one called `only`."""
     if config is None:
         return Knowledge()
-    return _ask(config, only) if live else _look(config, state_dir, only)
+    return _ask(config, state_dir, only) if live else _look(config, state_dir, only)
 
 
 def surroundings(config: "Config | None", known: Knowledge) -> "Surroundings":
@@ -68,25 +74,73 @@ def surroundings(config: "Config | None", known: Knowledge) -> "Surroundings":
         return Surroundings()
     agents = {agent.name: agent.groups for agent in config.agents} or {LOCAL_AGENT: frozenset()}
     approvers = tuple(Approver(each.name, each.groups) for each in config.approvers) or None
-    return Surroundings(frozenset(server.label for server in config.servers), agents, approvers, known.tools)
+    return Surroundings(
+        frozenset(server.label for server in config.servers), agents, approvers, known.tools, known.definitions
+    )
 
 
-def _ask(config: "Config", only: str | None) -> Knowledge:
+def _ask(config: "Config", state_dir: Path | None, only: str | None) -> Knowledge:
     from holdshort.cli.surveying import ask_servers
 
     answers = ask_servers(config, None if only is None else [only])
+    pins = _pins(config, state_dir)
+    mode = config.policy.pins
     tools = {
-        label: {each.name: (each.facts, _schema(each.raw)) for each in answer.definitions}
+        label: {
+            each.name: (
+                replace(each.facts, pinned=_is_pinned(each, pins.get((label, each.name)), mode)),
+                _schema(each.raw),
+            )
+            for each in answer.definitions
+        }
         for label, answer in answers.items()
         if answer.error is None
     }
-    return Knowledge("live", tools, tuple(label for label, answer in answers.items() if answer.error is not None))
+    definitions = {(label, each.name): each.raw for label, answer in answers.items() for each in answer.definitions}
+    failed = tuple(label for label, answer in answers.items() if answer.error is not None)
+    return Knowledge("live", tools, definitions, failed)
+
+
+def _is_pinned(definition: "Definition", pin: "Pin | None", mode: "PinMode") -> bool:
+    """Say whether a proxy on that state folder would take the definition for the pinned one."""
+    from holdshort.interruption import NoFingerprint
+    from holdshort.policy import PinMode
+
+    if mode is PinMode.OFF:
+        return True
+    if pin is None or pin.accepted is None:
+        return mode is PinMode.FIRST_USE
+    try:
+        return definition.digest == pin.accepted.digest
+    except NoFingerprint:
+        return False
 
 
 def _look(config: "Config", state_dir: Path | None, only: str | None) -> Knowledge:
-    from holdshort.errors import StateError
     from holdshort.gate.upstream import identity_digest
+    from holdshort.policy import PinMode
     from holdshort.policy.facts import facts_of
+
+    servers = {server.label: server for server in config.servers}
+    identities = {label: identity_digest(server) for label, server in servers.items()}
+    off = config.policy.pins is PinMode.OFF
+    tools: dict[str, dict[str, tuple[ToolFacts, Mapping[str, Any] | None]]] = {}
+    definitions: dict[tuple[str, str], Mapping[str, Any]] = {}
+    for (server, tool), pin in _pins(config, state_dir).items():
+        words = pin.seen.words
+        # Another command or URL under the same label, of another configuration perhaps, says nothing of this one.
+        same = server in servers and pin.seen.identity == identities[server]
+        if same and tool and only in {None, server} and isinstance(words, Mapping):
+            trusted = servers[server].trust_annotations
+            facts = facts_of(server, words, trusted=trusted, pinned=off or pin.state == "pinned")
+            tools.setdefault(server, {})[tool] = (facts, _schema(words))
+            definitions[server, tool] = words
+    return Knowledge("pins", tools, definitions) if tools else Knowledge()
+
+
+def _pins(config: "Config", state_dir: Path | None) -> "Mapping[tuple[str, str], Pin]":
+    """Return the pins in the state folder; none where there is no such folder, or it cannot be read."""
+    from holdshort.errors import StateError
     from holdshort.store.connection import open_reader
     from holdshort.store.folder import DATABASE, choose_folder
     from holdshort.store.pins import read_pins
@@ -94,29 +148,17 @@ def _look(config: "Config", state_dir: Path | None, only: str | None) -> Knowled
 
     path = choose_folder(state_dir or config.state_dir, os.environ) / DATABASE
     if not path.is_file():
-        return Knowledge()
+        return {}
     try:
         connection = open_reader(path)
         try:
             require_current(connection)
-            pins = read_pins(connection)
+            return read_pins(connection)
         finally:
             connection.close()
     except StateError as error:
         print(f"note: pinned tools are not looked at: {error}", file=sys.stderr)
-        return Knowledge()
-    servers = {server.label: server for server in config.servers}
-    identities = {label: identity_digest(server) for label, server in servers.items()}
-    tools: dict[str, dict[str, tuple[ToolFacts, Mapping[str, Any] | None]]] = {}
-    for (server, tool), pin in pins.items():
-        words = pin.seen.words
-        # Another command or URL under the same label, of another configuration perhaps, says nothing of this one.
-        same = server in servers and pin.seen.identity == identities[server]
-        if same and tool and only in {None, server} and isinstance(words, Mapping):
-            trusted = servers[server].trust_annotations
-            facts = facts_of(server, words, trusted=trusted, pinned=pin.state == "pinned")
-            tools.setdefault(server, {})[tool] = (facts, _schema(words))
-    return Knowledge("pins", tools) if tools else Knowledge()
+        return {}
 
 
 def _schema(definition: Mapping[str, Any]) -> Mapping[str, Any] | None:

@@ -78,7 +78,7 @@ def lint(
 def finding_line(one: "Finding") -> str:
     about = f"rule `{one.rule}`: " if one.rule is not None else ""
     others = ", ".join(f"{other.rule}: {other.place}" for other in one.others if other.place is not None)
-    return f"{one.place or one.layer}: {one.code}: {about}{one.words}{f' ({others})' if others else ''}"
+    return f"{one.place or one.layer or 'tools'}: {one.code}: {about}{one.words}{f' ({others})' if others else ''}"
 
 
 def finding_json(one: "Finding") -> dict[str, Any]:
@@ -86,7 +86,7 @@ def finding_json(one: "Finding") -> dict[str, Any]:
     return {
         "code": one.code,
         "severity": one.severity,
-        "layer": one.layer,
+        "layer": one.layer or None,
         "rule": one.rule,
         "file": place.file if place else None,
         "line": place.line if place else None,

@@ -8,10 +8,11 @@ from holdshort.policy.lint.findings import CODES, Approver, Finding, RuleAt, Sev
 from holdshort.policy.lint.implying import tree_of
 from holdshort.policy.lint.matching import find_dead
 from holdshort.policy.lint.order import find_order, unused_defaults
-from holdshort.policy.lint.resources import find_resource_order
+from holdshort.policy.lint.resources import find_resource_order, find_spellings
 from holdshort.policy.lint.shapes import find_ill_typed
 from holdshort.policy.lint.space import Cell, TooManyCells, cells
 from holdshort.policy.lint.terms import find_deciders, find_terms
+from holdshort.policy.lookalikes import flags_among
 from holdshort.policy.loosening.names import TooMany
 from holdshort.policy.model import Kind, Layer, Rule
 
@@ -30,6 +31,7 @@ def lint(policy: Policy, around: Surroundings = Surroundings()) -> tuple[Finding
         for rule in layer.rules:
             found += find_dead(layer, rule, around)
             found += find_terms(layer, rule)
+            found += find_spellings(layer, rule)
             found += _find_constant(layer, rule)
             found += find_ill_typed(layer, rule, around)
     for kind in Kind:
@@ -44,7 +46,7 @@ def lint(policy: Policy, around: Surroundings = Surroundings()) -> tuple[Finding
             found += unused_defaults(layers, space)
             if around.approvers is not None:
                 found += find_deciders(layers, space, around.approvers)
-    return tuple(sorted(_without_dead(found), key=_position(layers)))
+    return (*sorted(_without_dead(found), key=_position(layers)), *_flagged(around))
 
 
 def ill_typed(policy: Policy, around: Surroundings) -> tuple[Finding, ...]:
@@ -70,6 +72,13 @@ def _find_constant(layer: Layer, rule: Rule) -> Iterable[Finding]:
         code = "always-true" if what.value else "always-false"
         place, where = within(rule, what.offset)
         yield Finding(code, f"{what.words}{where}", layer.name, rule.id, place)
+
+
+def _flagged(around: Surroundings) -> Iterable[Finding]:
+    named = ((server, tool, words) for (server, tool), words in sorted(around.definitions.items()))
+    for (server, tool), flags in flags_among(named).items():
+        for flag in flags:
+            yield Finding("flagged", f"`{server}__{tool}`: {flag.where or 'definition'}: {flag.words}", "")
 
 
 def _without_dead(found: list[Finding]) -> list[Finding]:

@@ -30,8 +30,13 @@ CODES: Final[Mapping[str, tuple[Severity, str]]] = {
     "default-unused": (Severity.NOTE, "the file's `default` can never count"),
     "nobody-can-decide": (Severity.PROBLEM, "two layers ask, and too few people may decide under both"),
     "only-reject": (Severity.PROBLEM, "an approver can only reject; `deny` says that without asking"),
-    "grants-quorum": (Severity.NOTE, "a standing grant may answer although several approvals are wanted"),
+    "grants-quorum": (
+        Severity.NOTE,
+        "a standing grant may answer although several approvals are wanted (it then needs as many makers)",
+    ),
     "grants-usual": (Severity.NOTE, "`grants` says what holds without it"),
+    "spellings": (Severity.NOTE, "the condition looks at a URI as it is written; a glob sees every spelling of it"),
+    "flagged": (Severity.NOTE, "a tool's definition has what a person may not see, or a name like another one"),
     "not-compared": (Severity.NOTE, "there are too many globs to compare"),
 }
 """Every code, how serious it is, and what it means."""
@@ -48,7 +53,7 @@ class RuleAt:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that lint found. `others` are the rules that make it so."""
+    """One thing that lint found. `others` are the rules that make it so; `layer` is empty for what is about none."""
 
     code: str
     words: str
@@ -85,6 +90,8 @@ class Surroundings:
     tools: Mapping[str, Mapping[str, tuple[ToolFacts, Mapping[str, Any] | None]]] = field(
         default_factory=dict[str, Mapping[str, tuple[ToolFacts, Mapping[str, Any] | None]]]
     )
+    definitions: Mapping[tuple[str, str], Any] = field(default_factory=dict[tuple[str, str], Any])
+    """What servers say of their tools, by server and name."""
 
 
 def at(layer: str, rule: Rule) -> RuleAt:

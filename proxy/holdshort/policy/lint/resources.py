@@ -1,17 +1,19 @@
-"""Shadowed rules about resources. Their globs match many spellings of a URI, so only equal globs and `*` are compared.
+"""Rules about resources: shadowed ones, and conditions that go by one spelling of a URI.
 
-A rule that restricts looks at every reading of a URI, one that allows wants two of them to match (`policy/uris.py`):
-what allows can therefore never take over from what restricts.
+Their globs match many spellings, so only equal globs and `*` are compared. A rule that restricts looks at every reading
+of a URI, one that allows wants two of them to match (`policy/uris.py`): what allows can therefore never take over from
+what restricts.
 """
 
 from collections.abc import Iterable, Sequence
 
+from holdshort.policy.cel.syntax import path_of, walk
 from holdshort.policy.globs import ToolPattern
-from holdshort.policy.lint.findings import Finding, at
-from holdshort.policy.lint.implying import takes_over
+from holdshort.policy.lint.findings import Finding, at, within
+from holdshort.policy.lint.implying import takes_over, tree_of
 from holdshort.policy.model import Action, Kind, Layer, Rule
 
-__all__ = ["find_resource_order"]
+__all__ = ["find_resource_order", "find_spellings"]
 
 
 def find_resource_order(layers: Sequence[Layer]) -> Iterable[Finding]:
@@ -23,6 +25,21 @@ def find_resource_order(layers: Sequence[Layer]) -> Iterable[Finding]:
             if first is not None:
                 words = f"it never speaks: `{first.id}` speaks first wherever it matches"
                 yield Finding("shadowed", words, layer.name, rule.id, rule.place, (at(layer.name, first),))
+
+
+def find_spellings(layer: Layer, rule: Rule) -> Iterable[Finding]:
+    """Yield `spellings` for a rule about resources whose condition reads the text of the URI."""
+    tree = tree_of(rule.when) if rule.kind is Kind.RESOURCE else None
+    node = next((each for each in walk(tree) if path_of(each) == ("resource", "uri")), None) if tree else None
+    if node is None:
+        return
+    place, where = within(rule, min(each.offset for each in walk(node)))
+    harm = "is not stopped" if rule.action is not Action.ALLOW else "may mean another resource and pass"
+    words = (
+        f"`resource.uri` is the URI as it is written, and the same one spelt otherwise {harm}; a glob in `resources` "
+        f"sees every spelling{where}"
+    )
+    yield Finding("spellings", words, layer.name, rule.id, place)
 
 
 def _covers(earlier: Rule, later: Rule) -> bool:
