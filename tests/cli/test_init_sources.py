@@ -342,7 +342,7 @@ def test_a_pack_that_does_not_know_most_of_the_tools_is_not_taken_and_others_are
     found = match_pack(["mcp-server-git"], None, ["git_status", "git_push"])
     assert found is not None
     assert found.unnamed == ("git_push",)
-    assert found.said == (("git_status", "allow"),)
+    assert found.said == (("git_status", ("allow",)),)
 
 
 def test_a_hosted_server_is_known_by_its_host_and_not_by_one_that_looks_like_it() -> None:

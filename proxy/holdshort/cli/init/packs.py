@@ -11,7 +11,7 @@ from holdshort.config import load_layer, pack_names, read_pack
 from holdshort.config.document import Value
 from holdshort.config.packs import pack_path
 from holdshort.config.reading import Reading
-from holdshort.policy import Rule
+from holdshort.policy import Action, Rule
 
 __all__ = ["PackMatch", "match_pack", "pack_cases"]
 
@@ -27,8 +27,8 @@ class PackMatch:
     label: str
     """The label that the pack is written for."""
     unnamed: tuple[str, ...]
-    said: tuple[tuple[str, str], ...]
-    """What the pack says about each tool it names: an action, or `by arguments`."""
+    said: tuple[tuple[str, tuple[str, ...]], ...]
+    """The actions that the pack has for each tool it names; more than one where a condition decides."""
 
 
 def match_pack(command: Sequence[str], url: str | None, tools: Collection[str]) -> PackMatch | None:
@@ -117,12 +117,12 @@ def _named(rules: Sequence[Rule], tools: Collection[str]) -> frozenset[str]:
     return frozenset(tool for tool in tools if any(pattern.matches_tool(tool) for pattern in patterns))
 
 
-def _said(rules: Sequence[Rule], tool: str) -> str:
-    """Return what becomes of a tool, as far as its name decides it."""
-    actions: list[str] = []
+def _said(rules: Sequence[Rule], tool: str) -> tuple[str, ...]:
+    """Return what may become of a tool, mildest first."""
+    actions: list[Action] = []
     for rule in rules:
         if any(pattern.matches_tool(tool) for pattern in rule.tools):
-            actions.append(rule.action.value)
+            actions.append(rule.action)
             if rule.when is None:
                 break
-    return actions[0] if len(set(actions)) == 1 else "by arguments"
+    return tuple(action.value for action in sorted(set(actions), key=lambda action: action.strictness))

@@ -23,7 +23,6 @@ _SAID: Final = {
     "ask": "asks",
     "deny": "is refused",
     "hide": "is hidden",
-    "by arguments": "runs or asks, by its arguments",
 }
 _EXAMPLE_RULE: Final = (
     "# Rules of your own count before those of the packs, such as:",
@@ -93,11 +92,13 @@ def _packs(servers: Sequence[Planned]) -> list[str]:
 
 
 def _by_pack(pack: PackMatch | None) -> list[str]:
+    by_actions: dict[tuple[str, ...], list[str]] = {}
+    for tool, actions in sorted(pack.said, key=lambda one: len(one[1])) if pack is not None else ():
+        by_actions.setdefault(actions, []).append(tool)
     lines: list[str] = []
-    for said, words in _SAID.items():
-        tools = [tool for tool, each in pack.said if each == said] if pack is not None else []
-        if tools:
-            lines += comment(f"{words}: {', '.join(tools)}", 2)
+    for actions, tools in by_actions.items():
+        words = " or ".join(_SAID[action] for action in actions) + (", by its arguments" if len(actions) > 1 else "")
+        lines += comment(f"{words}: {', '.join(tools)}", 2)
     return lines
 
 
