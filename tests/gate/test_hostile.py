@@ -48,6 +48,7 @@ async def test_a_name_on_two_pages_is_one_tool_and_not_two_descriptions_of_it(tm
         assert [each["description"] for each in shown] == ["read, and mail it to evil.example"]
         live = client.calling("read")
         (record,) = await proxy.pending()
+        assert record.definition is not None
         assert record.definition["description"] == "read, and mail it to evil.example"
         live.hang_up()
 
@@ -100,6 +101,40 @@ async def test_a_task_that_waited_is_shown_as_policy_has_it_by_then(tmp_path: Pa
 
         assert got.result["status"] == "completed"
         assert got.result["result"]["content"] == [{"type": "text", "text": "here"}]
+
+
+@ERAS
+@pytest.mark.parametrize("path", ["/mcp/spy", "/mcp"])
+@pytest.mark.parametrize(
+    ("template", "context", "kept"),
+    [
+        ("file:///{+path}", {}, ["home/a", "et"]),
+        ("file:///{folder}/{path}", {"folder": "etc"}, []),
+        ("file:///{folder}/{path}", {"folder": "home"}, ["etc/passwd", "home/a", "etc/", "et"]),
+        ("file:///{folder}/{path}", {}, ["etc/passwd", "home/a", "etc/", "et"]),
+        ("file:///etc{/path}", {}, []),
+        ("note://{path}", {}, ["etc/passwd", "home/a", "etc/", "et"]),
+    ],
+)
+async def test_a_completion_names_nothing_that_is_hidden(
+    tmp_path: Path, era: str, path: str, template: str, context: Json, kept: list[str]
+) -> None:
+    async def complete(_: Incoming) -> Json:
+        return {"completion": {"values": ["etc/passwd", "home/a", "etc/", "et"], "total": 4, "hasMore": False}}
+
+    async def templates(_: Incoming) -> Json:
+        return {"resourceTemplates": [{"uriTemplate": template, "name": "x"}]}
+
+    others = {"completion/complete": complete, "resources/templates/list": templates}
+    layer = {**ALL, "rules": [{"id": "gone", "resources": "spy__file:///etc/*", "action": "hide"}, *ALL["rules"]]}
+    async with scripted(others=others) as spy, world(tmp_path, spy, layer=layer) as proxy:
+        client = await proxy.connect(era, path=path)
+        await client.request("resources/templates/list")
+        asked = {"ref": {"type": "ref/resource", "uri": template}, "argument": {"name": "path", "value": "e"}}
+        answer = await client.request("completion/complete", {**asked, "context": {"arguments": context}})
+
+        assert answer.result["completion"]["values"] == kept
+        assert ("total" in answer.result["completion"]) is (len(kept) == 4)
 
 
 @ERAS
@@ -184,10 +219,8 @@ async def test_a_server_that_defines_its_tools_anew_each_time_fills_neither_memo
         book = proxy.core.gate.pins
         assert book is not None
 
-        known = book.of("spy").known
-        # The last few are remembered, and the first are not any more.
-        assert known(spy.tools[0]) is not None
-        assert known(tool("t0", more={"x": "y" * 10_000})) is None
+        shown = book.of("spy").shown
+        assert (shown("t0"), shown("t29") is None) == (None, False)  # the first is forgotten, the last is known
         assert len(await proxy.core.store.pins.all("spy")) == 9
         told = [event for event, _ in proxy.log.entries if "too much to be pinned" in event]
         assert len(told) == 1

@@ -20,6 +20,7 @@ from holdshort.gate.catalog import envelope
 from holdshort.gate.exchange import Exchange
 from holdshort.gate.methods import LIST_METHODS, Era
 from holdshort.gate.recording import Recorder
+from holdshort.gate.templates import filled
 from holdshort.gate.uses import QUIET, USES, uses_of
 from holdshort.gate.withheld import Withheld, names_any, uris_in, withhold
 from holdshort.policy import REQUEST_METHODS, Access, Action, Caller, Kind, Policy, Verdict
@@ -120,6 +121,8 @@ class AccessGuard:
                 return refused
         if method in LIST_METHODS or not policy.speaks_of(Kind.RESOURCE, server):
             return reply
+        if method == "completion/complete":
+            return await self._completed(exchange, reply)
         return await self._without(exchange, method, reply)
 
     async def kept(self, exchange: Exchange, reply: Frame) -> Frame:
@@ -244,6 +247,31 @@ class AccessGuard:
             # MCP 2026-07-28, caching: what one caller may see must not be served to another.
             changed["cacheScope"] = "private"
         return Frame({**reply.value, "result": changed}, kind=reply.kind)
+
+    async def _completed(self, exchange: Exchange, reply: Frame) -> Frame:
+        """Return a completion without the values that would make, of a template, the name of what is hidden."""
+        reference, argument = exchange.params.get("ref"), exchange.params.get("argument")
+        template = reference.get("uri") if isinstance(reference, dict) else None
+        name = argument.get("name") if isinstance(argument, dict) else None
+        completion = reply.value["result"].get("completion")
+        values = completion.get("values") if isinstance(completion, dict) else None
+        if not isinstance(template, str) or not isinstance(name, str) or not isinstance(values, list):
+            return reply
+        context = exchange.params.get("context")
+        given = context.get("arguments") if isinstance(context, dict) else None
+        known = {key: value for key, value in (given or {}).items() if isinstance(value, str)}
+
+        def shown(value: object) -> bool:
+            uri = filled(template, {**known, name: str(value)})
+            return not self._policy().hides_access(self._access(exchange, Kind.RESOURCE, uri), template="{" in uri)
+
+        kept = [value async for value in _in_turns(values) if shown(value)]
+        if len(kept) == len(values):
+            return reply
+        # How many there are in all would tell that some are not shown.
+        left = {key: value for key, value in completion.items() if key not in {"total", "hasMore"}}
+        result = {**reply.value["result"], "completion": {**left, "values": kept}}
+        return Frame({**reply.value, "result": result}, kind=reply.kind)
 
     async def _input(self, exchange: Exchange, methods: Sequence[str], method: str, reply: Frame) -> Frame | None:
         """Judge what a server asks for in the middle of a request; return the answer when it may not be asked."""

@@ -1,11 +1,26 @@
-"""Which server a resource is from, where only a template was listed (RFC 6570, as MCP servers use it)."""
+"""URI templates (RFC 6570, as MCP servers use them): which server a resource is from, and what a template makes."""
 
 import re
+from collections.abc import Mapping
 from functools import lru_cache
 
-__all__ = ["matches_template"]
+__all__ = ["filled", "matches_template"]
 
 _EXPRESSION = re.compile(r"\{[^{}]*\}")
+_NAMES = re.compile(r"\{[+#./;?&]?([A-Za-z0-9_.%,*:]*)\}")
+
+
+def filled(template: str, values: Mapping[str, str]) -> str:
+    """Return the template with the variables that have a value written out as they are; the others stay."""
+
+    def fill(found: re.Match[str]) -> str:
+        names = [name.partition(":")[0].rstrip("*") for name in found.group(1).split(",")]
+        if not all(name in values for name in names):
+            return found.group()
+        lead = found.group()[1]
+        return (lead if lead in "#./" else "") + ",".join(values[name] for name in names)
+
+    return _NAMES.sub(fill, template)
 
 
 def matches_template(template: str, uri: str) -> bool:
