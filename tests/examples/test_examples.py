@@ -177,6 +177,25 @@ async def test_06_a_changed_row_is_found_in_an_export(example: Open) -> None:
     assert re.search(rf"\brow {changed}\b", found)
 
 
+async def test_07_a_case_catches_a_rule_that_became_milder(example: Open) -> None:
+    policy = example("07-test-a-policy")
+    start, add, look, loosen = policy.blocks
+
+    started = await policy.run(start)
+    added = await policy.run(add)
+    explained = await policy.run(look)
+    caught = await policy.run(loosen, 1)
+
+    assert "written: policies/starter.yaml" in started
+    assert "0 failed" in started
+    assert "sound: " in added
+    assert "0 problems" in added
+    assert "team.cases.yaml: 6 of 6 cases passed" in added
+    assert "policies/starter.yaml: says ask <- decides" in explained
+    assert "it permits more" in caught
+    assert re.search(r"FAILED milder.cases.yaml:\d+:5: a release branch is not for agents", caught)
+
+
 def test_every_example_is_in_the_list_and_has_a_test() -> None:
     folders = sorted(entry.name for entry in EXAMPLES.iterdir() if entry.is_dir() and entry.name[0].isdigit())
     listed = re.findall(r"^\| \[(\d\d-[a-z-]+)\]\(\1/README\.md\)", (EXAMPLES / "README.md").read_text(), re.MULTILINE)
