@@ -93,10 +93,11 @@ def _packs(servers: Sequence[Planned]) -> list[str]:
 
 def _by_pack(pack: PackMatch | None) -> list[str]:
     by_actions: dict[tuple[str, ...], list[str]] = {}
-    for tool, actions in sorted(pack.said, key=lambda one: len(one[1])) if pack is not None else ():
+    for tool, actions in pack.said if pack is not None else ():
         by_actions.setdefault(actions, []).append(tool)
     lines: list[str] = []
-    for actions, tools in by_actions.items():
+    order = list(_SAID)
+    for actions, tools in sorted(by_actions.items(), key=lambda one: (len(one[0]), [*map(order.index, one[0])])):
         words = " or ".join(_SAID[action] for action in actions) + (", by its arguments" if len(actions) > 1 else "")
         lines += comment(f"{words}: {', '.join(tools)}", 2)
     return lines
