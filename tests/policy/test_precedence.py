@@ -459,7 +459,7 @@ def test_verdicts_are_the_same_when_they_come_from_memory() -> None:
 
 
 def test_memory_is_bounded_however_many_names_are_invented(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "_KEPT_ROWS", 10)
+    monkeypatch.setattr("holdshort.policy.memory.MOST_KEPT", 10)
     small = policy(Layer("a", (rule("gone", "hide", "s1__*"), rule("rest", "ask"))))
 
     actions = [small.decide(call(f"s{number % 50}__t{number}")).action for number in range(500)]
@@ -546,6 +546,16 @@ def test_6_what_is_stricter_than_ask_stays_when_a_definition_changed() -> None:
 
 def test_6_an_ask_names_the_changed_definition_too() -> None:
     assert verdict(Layer("f", (rule("all", "ask"),)), pinned=False) == ("ask", [("f", "all"), ("pins", "changed")])
+
+
+def test_6_a_changed_definition_asks_on_default_terms_beside_those_of_the_rules() -> None:
+    patient = Layer(
+        "f", (rule("all", "ask", required_approvals=2, expires_after=timedelta(days=7), execute="on_decision"),)
+    )
+    hasty = Layer("f", (rule("all", "ask", expires_after=timedelta(minutes=5)),))
+
+    assert decide(policy(patient), call(pinned=False)).terms == Terms(required_approvals=2, grants=False)
+    assert decide(policy(hasty), call(pinned=False)).terms == Terms(expires_after=timedelta(minutes=5), grants=False)
 
 
 def test_6_strict_pins_of_any_layer_hide_what_is_not_pinned() -> None:

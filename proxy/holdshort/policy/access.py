@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from holdshort.policy.conditions import speaks
+from holdshort.policy.memory import remember
 from holdshort.policy.model import Access, Action, Because, Kind, Layer, Rule, Verdict
 from holdshort.policy.targets import fits, may_speak_of
 from holdshort.policy.uris import may_meet
@@ -21,7 +22,6 @@ NO_RULE: Final = Because("default", "pass")
 """The reason given for what no rule speaks about."""
 
 _PASSES: Final = Verdict(Action.ALLOW, (NO_RULE,))
-_KEPT_ROWS: Final = 8192
 _LONGEST_KEPT: Final = 2048
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -41,6 +41,8 @@ class AccessTable:
     def decide(self, access: Access) -> Verdict:
         """Return the verdict on `access`: allow, deny or hide. Nothing is raised."""
         try:
+            if access.kind is Kind.TOOL:
+                raise ValueError  # a tool is called; what passes here by default would not be asked about
             if not self._server_rules(access.kind, access.server):
                 return _PASSES
             candidates, verdict = self._row(access)
@@ -81,9 +83,7 @@ class AccessTable:
         if found is None:
             each = ((layer, tuple(r for r in layer.rules if may_speak_of(r, kind, server))) for layer in self._layers)
             found = tuple((layer, rules) for layer, rules in each if rules)
-            if len(self._by_server) >= _KEPT_ROWS:
-                self._by_server.clear()
-            self._by_server[kind, server] = found
+            remember(self._by_server, (kind, server), found)
         return found
 
     def _row(self, access: Access) -> tuple[_Candidates, Verdict | None]:
@@ -93,10 +93,7 @@ class AccessTable:
         if row is None:
             row = self._make_row(access)
             if len(access.name) <= _LONGEST_KEPT:
-                if len(self._rows) >= _KEPT_ROWS:
-                    # Oldest out: names come from agents, and inventing many of them must cost only time.
-                    del self._rows[next(iter(self._rows))]
-                self._rows[key] = row
+                remember(self._rows, key, row)
         return row
 
     def _make_row(self, access: Access) -> tuple[_Candidates, Verdict | None]:

@@ -9,8 +9,8 @@ The precedence, in full. Every line has its case in the tests, by this number.
 4. A condition that cannot be evaluated counts as true when its rule says ask, deny or hide, and as false when it says
    allow. The verdict names the error. An error of ours is a deny.
 5. A standing grant can turn ask into allow, never deny or hide, and only where the terms let it (`grants.py`).
-6. A tool that differs from its pin is at least ask, and no grant answers for it; with `pins: strict`, from any layer,
-   it is hidden, and so is a new one.
+6. A tool that differs from its pin is at least ask, as if one more layer asked on default terms, and no grant answers
+   for it; with `pins: strict`, from any layer, it is hidden, and so is a new one.
 7. Resources, prompts and what servers ask of clients pass unless a rule about them says otherwise (`access.py`).
 8. Terms come from the layers that ask, each restriction kept: most approvals, soonest expiry, the decisions all of them
    accept (and `reject`), every list of approvers, `claimed` over `on_decision`; the default where a rule says nothing.
@@ -26,6 +26,7 @@ from typing import Final
 from holdshort.policy.access import AccessTable
 from holdshort.policy.conditions import speaks
 from holdshort.policy.digest import digest_layers
+from holdshort.policy.memory import remember
 from holdshort.policy.model import (
     DECISIONS,
     DEFAULT_EXPIRY,
@@ -62,7 +63,6 @@ PINS_STRICT: Final = Because("pins", "strict")
 PINS_CHANGED: Final = Because("pins", "changed")
 """The reasons given for a tool that is not as it is pinned."""
 
-_KEPT_ROWS: Final = 8192
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 _Opinion = tuple[Layer, Rule]
@@ -156,10 +156,7 @@ class Policy:
         row = self._rows.get(key)
         if row is None:
             row = self._make_row(tool, caller)
-            if len(self._rows) >= _KEPT_ROWS:
-                # Oldest out: names come from agents, and inventing many of them must cost only time.
-                del self._rows[next(iter(self._rows))]
-            self._rows[key] = row
+            remember(self._rows, key, row)
         return row
 
     def _make_row(self, tool: ToolFacts, caller: Caller) -> _Row:
@@ -185,9 +182,7 @@ class Policy:
             kept = tuple(
                 (layer, tuple(rule for rule in layer.rules if _may_speak_of(rule, server))) for layer in self.layers
             )
-            if len(self._by_server) >= _KEPT_ROWS:
-                self._by_server.clear()
-            self._by_server[server] = kept
+            remember(self._by_server, server, kept)
         return kept
 
     def _evaluate(self, candidates: _Candidates, call: Call) -> Verdict:
@@ -211,7 +206,9 @@ class Policy:
             return Verdict(Action.HIDE, (PINS_STRICT,), verdict.errors)
         if verdict.action is Action.DENY:
             return verdict
-        terms = replace(verdict.terms, grants=False)
+        # The pin asks like one more rule that says nothing (8): no rule makes such a call wait longer or run by itself.
+        soonest = min(verdict.terms.expires_after, self.expires_after)
+        terms = replace(verdict.terms, expires_after=soonest, execute="claimed", grants=False)
         because = (*verdict.because, PINS_CHANGED) if verdict.action is Action.ASK else (PINS_CHANGED,)
         return Verdict(Action.ASK, because, verdict.errors, terms)
 
