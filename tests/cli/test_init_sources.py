@@ -157,6 +157,13 @@ def test_what_cannot_be_read_is_named_with_its_place(tmp_path: Path, text: str, 
     assert told in str(raised.value)
 
 
+def test_what_a_file_says_is_harmless_in_an_error(tmp_path: Path) -> None:
+    with pytest.raises(BadSource) as raised:
+        read(tmp_path, '{"mcpServers": {"\\u001b[2J\\u202e": 1}}')
+
+    assert "<U+001B ESC>[2J<U+202E>" in str(raised.value)
+
+
 def test_a_file_that_is_not_utf_8_or_not_there_is_told(tmp_path: Path) -> None:
     (tmp_path / "m.json").write_bytes('{"mcpServers": {}}'.encode("utf-16"))
     for name, told in (("m.json", "not UTF-8"), ("gone.json", "no such file")):
@@ -241,6 +248,9 @@ def test_what_does_not_is_none(name: str, value: str) -> None:
         (["postgresql://ana:pw@db:5432/x"], ["postgresql://ana:${S_PASSWORD}@db:5432/x"]),
         (["ghp_0123456789abcdefghij"], ["${S_SECRET}"]),
         (["https://x.invalid/mcp?token=abc&a=b"], ["https://x.invalid/mcp?token=${S_TOKEN}&a=b"]),
+        (["https://${WHO}:${PW}@x.invalid/?token=abc"], ["https://${WHO}:${PW}@x.invalid/?token=${S_TOKEN}"]),
+        (["--token", "${T:-abc}"], ["--token", "${T:-abc}"]),
+        (["--x=${MY_TOKEN:-abc}", "${REGION:-eu}"], ["--x=${MY_TOKEN}", "${REGION:-eu}"]),
         (["--token", "--verbose"], ["--token", "--verbose"]),
         (
             ["-y", "@scope/package@1.2.3", "/data", "--port=3000"],

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath, PureWindowsPath
 from typing import Any, Final
 
+from holdshort.cli.init.yaml_text import inert
 from holdshort.config.document import Value
 from holdshort.config.reading import Reading
 from holdshort.config.servers import ALIASES, FOREIGN_SERVER_KEYS, SERVER_KEYS
@@ -41,7 +42,8 @@ class BadSource(HoldshortError):
     code = "bad_source"
 
     def __init__(self, path: Path, reason: str) -> None:
-        super().__init__(f"`{path}`: {reason}")
+        # Keys and labels of the file may be quoted in it.
+        super().__init__(f"`{path}`: {inert(reason, 600)}")
 
 
 @dataclass(slots=True)

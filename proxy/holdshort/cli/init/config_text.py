@@ -14,7 +14,7 @@ def config_text(servers: Sequence[Planned], policy: str, day: str) -> str:
         f"# yaml-language-server: $schema={SCHEMAS}/config.schema.json",
         "#",
         f"# Which servers there are, who may call, and who may approve. Written by `holdshort init` on {day}.",
-        "# Every key: docs/configuration.md. Check after each change: `holdshort policy check`.",
+        "# Every key is in docs/configuration.md of Holdshort. Check after each change: `holdshort policy check`.",
         "version: 1",
         "",
         *comment(

@@ -45,7 +45,7 @@ def policy_text(servers: Sequence[Planned], day: str, *, deny_destructive: bool)
         "#",
         *comment(
             "Actions: allow (runs at once), ask (waits for a person), deny (refused), hide (not even listed). The "
-            "first rule that matches counts. The language on one page: policies/README.md."
+            "first rule that matches counts. The language on one page: policies/README.md of Holdshort."
         ),
         "#",
         *comment(

@@ -28,6 +28,7 @@ _HEADER: Final = re.compile(r"([A-Za-z][A-Za-z0-9-]*):\s*(\S.*)", re.DOTALL)
 _SCHEME: Final = re.compile(r"(Bearer|Basic|Token|ApiKey|Api-Key|Key)\s+(\S.*)", re.IGNORECASE | re.DOTALL)
 _ASSIGNED: Final = re.compile(r"(-{0,2}[A-Za-z][A-Za-z0-9_.-]*)=(.+)", re.DOTALL)
 _FLAG: Final = re.compile(r"--?[A-Za-z][A-Za-z0-9_.-]*")
+_DEFAULT: Final = re.compile(r"(?<!\$)\$\{([A-Za-z_][A-Za-z0-9_]*):-([^}]+)\}")
 _GENERIC: Final = frozenset({"TOKEN", "API_KEY", "APIKEY", "KEY", "SECRET", "PASSWORD", "ACCESS_TOKEN", "AUTH_TOKEN"})
 _BITS: Final = 3.3
 """Bits for each character, from which a long word without a meaning is taken for a secret."""
@@ -86,6 +87,7 @@ class Secrets:
 
     def hide(self, label: str, block: Mapping[str, Any]) -> dict[str, Any]:
         """Return a server's block with `${NAME}` in the place of every secret."""
+        block = {key: self._without_defaults(value) for key, value in block.items()}
         hidden = dict(block)
         if isinstance(block.get("env"), dict):
             hidden["env"] = {
@@ -94,11 +96,28 @@ class Secrets:
             }
         if isinstance(block.get("headers"), dict):
             hidden["headers"] = {key: self._header(label, key, str(value)) for key, value in block["headers"].items()}
-        if isinstance(block.get("args"), list):
-            hidden["args"] = self._arguments(label, [str(word) for word in block["args"]])
+        words = block.get("args")
+        if isinstance(words, list) and all(isinstance(word, str | int | float) for word in words):
+            hidden["args"] = self._arguments(label, [str(word) for word in words])
         if isinstance(block.get("url"), str):
             hidden["url"] = self._url(label, block["url"])
         return hidden
+
+    def _without_defaults(self, value: Any) -> Any:
+        """Leave out a secret that stands as the default of a reference: `${TOKEN:-abc}`."""
+        if isinstance(value, dict):
+            return {key: self._without_defaults(each) for key, each in value.items()}
+        if isinstance(value, list):
+            return [self._without_defaults(each) for each in value]
+        return _DEFAULT.sub(self._without_default, value) if isinstance(value, str) else value
+
+    def _without_default(self, found: re.Match[str]) -> str:
+        name, default = found.groups()
+        if not looks_secret(name, default):
+            return found.group()
+        if not self._environ.get(name):
+            self.values.setdefault(name, default)
+        return f"${{{name}}}"
 
     def _named(self, label: str, key: str, value: str, *, own: bool = False) -> str:
         """Remember a value, and return the reference to it. `own`: the key is the name of a variable itself."""
@@ -144,14 +163,12 @@ class Secrets:
 
     def _url(self, label: str, url: str) -> str:
         """Replace a password, what a query names as a secret, and parts of the path that look like one."""
-        if is_reference(url):
-            return url
         try:
             parts = urlsplit(url)
         except ValueError:
             return url
         hidden = url
-        if parts.password:
+        if parts.password and not is_reference(parts.password):
             hidden = hidden.replace(f":{parts.password}@", f":{self._named(label, 'PASSWORD', parts.password)}@", 1)
         for key, value in parse_qsl(parts.query):
             for written in dict.fromkeys((value, quote(value, safe=""))):
