@@ -146,7 +146,9 @@ class Tally:
             return
         then = then or Then(Action.ASK, ())
         kept = told.verdict.because if told.verdict is not None else told.because
-        key: _Key = (turn, then.action, then.because, told.possible, kept, told.gaps)
+        # Of what cannot be told, the reasons of then would only tell alike calls apart.
+        because = then.because if turn is not Turn.UNTOLD else ()
+        key: _Key = (turn, then.action, because, told.possible, kept, told.gaps)
         if turn is Turn.OTHER_TERMS and told.verdict is not None:
             key = (*key, then.terms, told.verdict.terms)
         group = self._groups.get(key)

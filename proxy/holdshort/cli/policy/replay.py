@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from holdshort.policy import Policy
     from holdshort.policy.replay import Tally
 
-__all__ = ["replay"]
+__all__ = ["replay", "tally_of"]
 
 _ROWS_BETWEEN_WORDS: Final = 10_000
 
@@ -91,7 +91,7 @@ def replay(
     wanted = _Wanted(first, last, server, agent)
     try:
         with _opened(log, recordings, config) as (source, folder):
-            tally = _tally(source, policy, old, _knowing(config, folder), wanted)
+            tally = tally_of(source, policy, old, _knowing(config, folder), wanted)
     except BrokenLink as broken:
         fail_usage(f"the decision log is not as it was written: {broken.problem}; nothing is replayed from it")
     except StateError as error:
@@ -105,6 +105,8 @@ def replay(
         )
         if log is not None and explain:
             explain += f" --state-dir {shlex.quote(str(log))}"
+        if assume_env and explain:
+            explain += " --assume-env"
         said = report_lines(tally, policy, old, limit=limit, changed_only=changed_only, servers=names, explain=explain)
         for line in said:
             print(line)
@@ -130,7 +132,14 @@ class _Wanted:
         )
 
 
-def _tally(source: "Source", policy: "Policy", old: "Policy | None", known: "Knowing", wanted: _Wanted) -> "Tally":
+def tally_of(
+    source: "Source", policy: "Policy", old: "Policy | None", known: "Knowing", wanted: "_Wanted | None" = None
+) -> "Tally":
+    """Ask `policy` about every call of `source`, and compare with what came of it, or with what `old` says.
+
+    Raises:
+        BrokenLink: a row, or a recording, is not as it was written.
+    """
     from holdshort.cli.policy.traffic import recorded
     from holdshort.policy import Action
     from holdshort.policy.partly import judge
@@ -142,7 +151,7 @@ def _tally(source: "Source", policy: "Policy", old: "Policy | None", known: "Kno
             if number % _ROWS_BETWEEN_WORDS == 0:
                 tell(number)
             call = recorded(row, known)
-            if call is None or not wanted.has(call):
+            if call is None or (wanted is not None and not wanted.has(call)):
                 continue
             tally.see(call.server, call.agent, call.at)
             if call.asked is None:

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 __all__ = ["report_json", "report_lines"]
 
 _TITLES: Final = {
-    Turn.LOOSER: "LOOSER: {} would be let through where more was asked of {}",
-    Turn.STRICTER: "stricter: {} would meet more than before",
-    Turn.OTHER_TERMS: "other terms: {} would ask as before, but on other terms",
+    Turn.LOOSER: "LOOSER: {} would be judged less strictly",
+    Turn.STRICTER: "stricter: {} would be judged more strictly",
+    Turn.OTHER_TERMS: "other terms: {} would ask as before, on other terms",
     Turn.UNTOLD: "cannot be told: {}",
 }
 _TERMS: Final = {
@@ -61,7 +61,7 @@ def report_lines(
             continue
         number = sum(group.count for group in groups)
         yield ""
-        yield title.format(counted(number, "call"), "it" if number == 1 else "them")
+        yield title.format(counted(number, "call"))
         for group in groups[:limit]:
             yield from (f"  {line}" for line in _group(group, names, limit))
         if len(groups) > limit:
@@ -132,7 +132,9 @@ def _group(group: Group, names: _Names, limit: int) -> Iterator[str]:
     verdict = group.told.verdict
     if group.turn is Turn.UNTOLD:
         why = ", and ".join(sorted(gap.value for gap in group.told.gaps)) or "the old policy cannot be told"
-        yield f"{calls}: {possible}, as {names.new(group.told.because)} says: {why}"
+        then = f"{group.then.action} -> " if group.told.because else ""
+        on = f", which depends on {names.new(group.told.because)}" if group.told.because else ""
+        yield f"{calls}: {then}{possible}{on}: {why}"
     elif verdict is not None and group.turn is Turn.OTHER_TERMS:
         yield f"{calls}: still ask, now by {names.new(verdict.because)}: {_other_terms(group)}"
     else:
