@@ -12,7 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jsonschema_rs
 import pytest
+from ruamel.yaml import YAML
 from typer.testing import CliRunner, Result
 
 from holdshort.cli import app
@@ -423,11 +425,12 @@ def test_a_client_is_found_at_its_usual_place(tmp_path: Path) -> None:
     assert "spy-reads allow" in verdicts(tmp_path)
 
 
-def test_editors_find_the_schemas_that_the_files_name(tmp_path: Path) -> None:
-    init(tmp_path, "--from", str(client_file(tmp_path, {"spy": spy(tmp_path)})))
+def test_editors_find_the_schemas_that_the_files_name_and_accept_the_files(tmp_path: Path) -> None:
+    init(tmp_path, "--from", str(client_file(tmp_path, {"spy": spy(tmp_path, env={"A": "1"}), "x": liar(tmp_path)})))
 
     for path in ("holdshort.yaml", POLICY, "policies/starter.cases.yaml"):
         first = (tmp_path / path).read_text().splitlines()[0]
         named = re.fullmatch(r"# yaml-language-server: \$schema=(\S+)", first)
         assert named is not None
-        assert "$schema" in json.loads(((tmp_path / path).parent / named[1]).read_text())
+        schema = json.loads(((tmp_path / path).parent / named[1]).read_text())
+        jsonschema_rs.validator_for(schema).validate(YAML(typ="safe").load(tmp_path / path))
