@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -202,6 +203,21 @@ async def test_no_number_of_resources_keeps_others_waiting(tmp_path: Path, metho
         async def ask() -> None:
             answer = await client.request(method, params)
             assert len(answer.result["resources" if method == "resources/list" else "content"]) == 20_000
+
+        assert await longest_pause(ask()) < 0.8
+
+
+@pytest.mark.parametrize("what", ["names", "texts"])
+async def test_no_definitions_keep_others_waiting(tmp_path: Path, what: str) -> None:
+    """A thousand names that look alike, and a thousand descriptions full of what cannot be seen, took seconds each."""
+    names = ["".join(letters) for letters in product("l1", repeat=10)][:1000]
+    words = "\u200b\u0435" * 900 if what == "texts" else "x"
+    async with scripted() as spy, world(tmp_path, spy, layer=ALL) as proxy:
+        client = await proxy.connect()
+        spy.tools = [tool(name if what == "names" else f"t{name}", description=words) for name in names]
+
+        async def ask() -> None:
+            assert len((await client.request("tools/list")).result["tools"]) == 1000
 
         assert await longest_pause(ask()) < 0.8
 

@@ -1,8 +1,11 @@
 """What is flagged in a definition, and what is left alone."""
 
+from itertools import product
+from time import perf_counter
+
 import pytest
 
-from holdshort.policy.lookalikes import Flag, flags_in, index_of, look_alike
+from holdshort.policy.lookalikes import Flag, flags_among, flags_in, index_of, look_alike
 
 
 @pytest.mark.parametrize(
@@ -89,3 +92,30 @@ def test_a_title_that_reads_like_another_tools_name_is_flagged() -> None:
         Flag("look-alike", "/title", "the title reads like the name `read_file`")
     ]
     assert list(look_alike("read_file", "Read file", others)) == []
+
+
+def test_a_thousand_names_that_all_look_alike_are_not_a_million_flags() -> None:
+    names = ["".join(letters) for letters in product("l1", repeat=10)]
+
+    flags = flags_among([("a", name, {"name": name}) for name in names])
+
+    assert all(1 <= len(each) <= 40 for each in flags.values())
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        {"description": "\u200b\u0435" * 2_000_000},
+        {"inputSchema": {str(number): "\u200b" for number in range(20_000)}},
+        {"inputSchema": {f"\u200b{number}": number for number in range(20_000)}},
+    ],
+    ids=["long", "many", "keys"],
+)
+def test_what_is_too_long_to_be_read_to_its_end_is_flagged_as_that(words: dict[str, object]) -> None:
+    began = perf_counter()
+    flags = flags_in(words)
+
+    assert flags[-1].kind == "long"
+    assert "hidden" in {flag.kind for flag in flags}
+    assert len(flags) <= 101
+    assert perf_counter() - began < 1  # read whole, each took several

@@ -6,6 +6,8 @@ now on this definition is the tool.
 
 from typing import Any
 
+import anyio.to_thread
+
 from holdshort.approvals.access import Visit, read_json
 from holdshort.approvals.api import ExactJSONResponse, ValueFault, words
 from holdshort.approvals.bodies import AcceptPinBody
@@ -36,13 +38,17 @@ class PinsApi:
         for word in states - _STATES:
             raise ValueFault("state", f"has no value `{word[:40]}`; known are {', '.join(sorted(_STATES))}")
         pins = await visit.deps.store.pins.all()
-        flags = flags_among((pin.server, pin.tool, pin.seen.words) for pin in pins)
-        shown = [
-            _pin_json(pin, flags[pin.server, pin.tool])
-            for pin in pins
-            if pin.state in states and asked.get("server") in (None, pin.server)
-        ]
-        return ExactJSONResponse({"pins": shown})
+
+        def shown() -> list[dict[str, Any]]:
+            flags = flags_among((pin.server, pin.tool, pin.seen.words) for pin in pins)
+            return [
+                _pin_json(pin, flags[pin.server, pin.tool])
+                for pin in pins
+                if pin.state in states and asked.get("server") in (None, pin.server)
+            ]
+
+        # As many and as long as servers made them: not on the event loop.
+        return ExactJSONResponse({"pins": await anyio.to_thread.run_sync(shown)})
 
     async def accept(self, visit: Visit) -> ExactJSONResponse:
         """Accept the definition with the digest that was looked at, and answer the pin as it stands then."""

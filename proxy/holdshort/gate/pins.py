@@ -23,7 +23,7 @@ from holdshort.errors import StateError
 from holdshort.gate.upstream import Log
 from holdshort.interruption import NoFingerprint, PinnedDefinition, definition_digest
 from holdshort.policy import PinMode, Policy, ToolFacts
-from holdshort.policy.lookalikes import NameIndex, flags_in, look_alike, skeletons
+from holdshort.policy.lookalikes import NameIndex, flags_in, look_alike, note_name
 from holdshort.store import INSTRUCTIONS, Pin, PinDigests, PinNotFound, Sighting, Store
 from holdshort.wire import Frame, encode
 
@@ -253,6 +253,7 @@ class ServerPins:
             if digest is None or not self._news(each.name, digest, mode):
                 continue
             self._flag(each.name, digest, each.raw)
+            await anyio.lowlevel.checkpoint()  # each takes up to 50 ms, and a server chooses how many there are
             room = each.name in self._digests or len(self._digests) + len(news) < _MOST_PINS
             if room and self._affords(each):
                 news[each.name] = Sighting(digest, each.content)
@@ -340,8 +341,7 @@ class ServerPins:
         for each in definitions:
             if self._known.get(each.name) is not each:
                 if each.name not in self._known:
-                    for skeleton in skeletons(each.name):
-                        self.names.setdefault(skeleton, set()).add(each.name)
+                    note_name(self.names, each.name)
                 self._known[each.name] = each
                 self._known_bytes += len(each.written)
 

@@ -13,7 +13,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any, Final
 
-__all__ = ["Flag", "NameIndex", "flags_among", "flags_in", "index_of", "look_alike", "skeletons"]
+__all__ = ["Flag", "NameIndex", "flags_among", "flags_in", "index_of", "look_alike", "note_name", "skeletons"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Flag:
     """One thing to know about a definition; `words` hold no character that is not plain."""
 
     kind: str
-    """`hidden`, `direction`, `control`, `mixed` or `look-alike`."""
+    """`hidden`, `direction`, `control`, `mixed`, `look-alike`, or `long` for what was not read to its end."""
     where: str
     """JSON pointer into the definition; empty for all of it."""
     words: str
@@ -47,11 +47,26 @@ _WORDS: Final = {
     "mixed": "of another alphabet inside a word",
 }
 _NAMED: Final = 4
+_MOST_READ: Final = 32_768
+"""Characters beyond plain ones that are looked at in one definition (50 ms); 64 plain ones count as one."""
+_MOST_FLAGS: Final = 100
+_LONGEST_KEY: Final = 200
+_MOST_ALIKE: Final = 20
+"""Names that are kept for one skeleton: a thousand that all look alike would make a million flags."""
 
 
 def flags_in(definition: Any) -> tuple[Flag, ...]:
     """Return what is odd about the text of a definition (an object), or of a server's instructions (a text)."""
-    return tuple(flag for pointer, text in _texts(definition) for flag in _flags_of(pointer, text))
+    found: list[Flag] = []
+    left = _MOST_READ
+    for pointer, text in _texts(definition):
+        plain = _PLAIN.fullmatch(text) is not None
+        left -= 1 + (len(text) // 64 if plain else len(text))
+        if not plain:
+            found += _flags_of(pointer, text if left >= 0 else text[:left])
+        if left < 0 or len(found) > _MOST_FLAGS:
+            return (*found[:_MOST_FLAGS], Flag("long", "", "more of it than is looked at here"))
+    return tuple(found)
 
 
 def skeletons(name: str) -> frozenset[str]:
@@ -66,9 +81,16 @@ def index_of(names: Iterable[str]) -> NameIndex:
     """Return names by what is left of them, to be compared with."""
     found: dict[str, set[str]] = {}
     for name in names:
-        for skeleton in skeletons(name):
-            found.setdefault(skeleton, set()).add(name)
+        note_name(found, name)
     return found
+
+
+def note_name(names: dict[str, set[str]], name: str) -> None:
+    """Add a name to an index, unless enough are there that look like it."""
+    for skeleton in skeletons(name):
+        alike = names.setdefault(skeleton, set())
+        if len(alike) < _MOST_ALIKE:
+            alike.add(name)
 
 
 def look_alike(name: str, title: str | None, others: NameIndex, *, among: str = "") -> Iterator[Flag]:
@@ -114,14 +136,14 @@ def _texts(value: Any) -> Iterator[tuple[str, str]]:
     while stack:
         pointer, item = stack.pop()
         if isinstance(item, str):
-            if _PLAIN.fullmatch(item) is None:
-                yield pointer, item
+            yield pointer, item
         elif isinstance(item, dict):
             for key, each in item.items():
-                shown = key if _PLAIN.fullmatch(key) else key.encode("ascii", "backslashreplace").decode()
+                shown = (
+                    key if _PLAIN.fullmatch(key) else key[:_LONGEST_KEY].encode("ascii", "backslashreplace").decode()
+                )
                 below = f"{pointer}/{shown.replace('~', '~0').replace('/', '~1')}"
-                if shown is not key:
-                    yield below, key
+                yield below, key
                 stack.append((below, each))
         elif isinstance(item, list):
             stack.extend((f"{pointer}/{number}", each) for number, each in enumerate(item))
