@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import anyio
 import httpx2
@@ -19,6 +19,9 @@ from starlette.applications import Starlette
 from holdshort.approvals import build_app, close_streams
 from holdshort.approvals.deps import ApprovalDeps
 from holdshort.config.principals import Principals
+from holdshort.gate.hold import HoldBudgets
+from holdshort.gate.own import OwnCalls
+from holdshort.gate.parking import ParkingDesk
 from holdshort.interruption import (
     Claim,
     Finish,
@@ -30,7 +33,8 @@ from holdshort.interruption import (
     definition_digest,
     fingerprint,
 )
-from holdshort.policy import Because, Call, Caller, Terms, ToolFacts
+from holdshort.policy import Because, Call, Caller, Layer, Policy, Terms, ToolFacts
+from holdshort.server.clock import new_id
 from holdshort.store import Store
 from holdshort.store.sqlite import open_store
 from kit.process import until_async
@@ -100,6 +104,16 @@ class Judge:
 
 
 @dataclass
+class Rules:
+    """The policy by which calls that agents run themselves are judged; a test puts its own layer in its place."""
+
+    layer: Layer = Layer("own.yaml")  # noqa: RUF009 (frozen)
+
+    def __call__(self) -> Policy:
+        return Policy([self.layer])
+
+
+@dataclass
 class Site:
     """A running approval side."""
 
@@ -109,6 +123,7 @@ class Site:
     deps: ApprovalDeps
     clock: Clock
     judge: Judge
+    rules: Rules
     app: Starlette
     client: httpx2.AsyncClient
     """Sends no credential of its own."""
@@ -196,6 +211,28 @@ async def explain(call: Mapping[str, Any]) -> Mapping[str, Any]:
     return {"action": "ask", "because": [{"layer": "x", "rule": "y"}], "call": dict(call)}
 
 
+def own_desk(store: Store, clock: Clock, rules: Rules, principals: Principals) -> ParkingDesk:
+    """What the gate needs to judge and park calls that agents run themselves; nothing here is ever sent."""
+
+    async def review_url(interruption: str) -> str:
+        return f"http://127.0.0.1/review/{interruption}"
+
+    def sealer() -> NoReturn:
+        raise AssertionError("nothing is sealed here")
+
+    return ParkingDesk(
+        store=store,
+        clock=clock,
+        new_id=new_id,
+        policy=rules,
+        budgets=HoldBudgets(),
+        sealer=sealer,
+        review_url=review_url,
+        acts_for=lambda agent: "ben" if agent == "other-bot" else None,
+        approver_groups=principals.approver_groups,
+    )
+
+
 @asynccontextmanager
 async def serving_site(folder: Path, *, agents: bool = True, port: int = 0, **deps: Any) -> AsyncGenerator[Site]:
     """Serve the approval side over the store in `folder` until the block ends."""
@@ -212,7 +249,11 @@ async def serving_site(folder: Path, *, agents: bool = True, port: int = 0, **de
             "explain": explain,
             "servers": lambda: [{"label": "files", "state": "ready"}],
         }
-        ready = ApprovalDeps(store=store, principals=principals, judge=judge, clock=clock, **{**views, **deps})
+        rules = Rules()
+        calls = OwnCalls(own_desk(store, clock, rules, principals), lambda agent: frozenset())
+        ready = ApprovalDeps(
+            store=store, principals=principals, judge=judge, clock=clock, calls=calls, **{**views, **deps}
+        )
         app = build_app(ready)
         server = uvicorn.Server(
             uvicorn.Config(
@@ -228,6 +269,6 @@ async def serving_site(folder: Path, *, agents: bool = True, port: int = 0, **de
                     return server.started
 
                 await until_async(started, "uvicorn to start")
-                yield Site(url, port, store, ready, clock, judge, app, client)
+                yield Site(url, port, store, ready, clock, judge, rules, app, client)
             close_streams(app)
             server.should_exit = True

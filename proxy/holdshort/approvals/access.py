@@ -112,6 +112,8 @@ class Endpoint:
     status: int = 200
     query: Mapping[str, tuple[str, Mapping[str, Any]]] = field(default_factory=dict[str, tuple[str, Mapping[str, Any]]])
     """Query parameters: name -> (what it does, its JSON schema)."""
+    also: Mapping[int, str] = field(default_factory=dict[int, str])
+    """Other statuses with the same answer, and what they mean."""
     errors: tuple[str, ...] = ()
     """Error codes beyond those that every route of its `who` has."""
 

@@ -14,6 +14,7 @@ from holdshort.approvals.bodies import ApproveBody, DecisionBody, EditBody, Reje
 from holdshort.approvals.problems import Refused
 from holdshort.approvals.remembering import wish_for
 from holdshort.approvals.tally import Tally
+from holdshort.approvals.waits import LONGEST_WAIT_SECONDS, Waits
 from holdshort.interruption import (
     Approve,
     DecisionEvent,
@@ -114,8 +115,9 @@ async def _require_still_asked(visit: Visit, record: Interruption) -> None:
 class InterruptionsApi:
     """The handlers under `/v1/interruptions`."""
 
-    def __init__(self, tally: Tally) -> None:
+    def __init__(self, tally: Tally, waits: Waits) -> None:
         self._tally = tally
+        self._waits = waits
 
     async def list(self, visit: Visit) -> ExactJSONResponse:
         """Answer one page, newest first."""
@@ -142,8 +144,11 @@ class InterruptionsApi:
         return ExactJSONResponse({"interruptions": records, "next_cursor": page.next_cursor})
 
     async def show(self, visit: Visit) -> ExactJSONResponse:
-        """Answer one."""
+        """Answer one; with `?wait=`, once it is decided."""
+        asked = visit.request.query_params.get("wait")
+        seconds = integer(asked, "wait", default=0, low=0, high=LONGEST_WAIT_SECONDS)
         record = await visible(visit, visit.request.path_params["id"])
+        record = await self._waits.decided(visit, record, seconds)
         return ExactJSONResponse(shown_to(visit, record))
 
     async def decide(self, visit: Visit) -> ExactJSONResponse:

@@ -15,6 +15,7 @@ from starlette.routing import Route
 from holdshort.approvals import bodies
 from holdshort.approvals.access import Endpoint, Visit, Who
 from holdshort.approvals.api import ExactJSONResponse, InterruptionsApi
+from holdshort.approvals.calls import CallsApi
 from holdshort.approvals.deps import ApprovalDeps
 from holdshort.approvals.doors import Doors
 from holdshort.approvals.grants import GrantsApi
@@ -74,7 +75,8 @@ def make_app(deps: ApprovalDeps) -> Starlette:
 def route_table(deps: ApprovalDeps, streams: EventStreams) -> list[Endpoint]:
     """Return every route there is, with who may use it."""
     tally = Tally(deps.limits)
-    api, operations = InterruptionsApi(tally), Operations(tally, streams)
+    api, operations = InterruptionsApi(tally, streams.waits), Operations(tally, streams)
+    calls = CallsApi(tally, streams.waits)
     grants = GrantsApi(tally)
     pages, logins, pins = Pages(tally), Logins(tally), PinsApi(tally)
     table = [
@@ -100,7 +102,14 @@ def route_table(deps: ApprovalDeps, streams: EventStreams) -> list[Endpoint]:
         ),
         Endpoint(
             method="GET", path="/v1/interruptions/{id}", who=Who.READER, handler=api.show, name="getInterruption",
-            summary="One parked call", tag="interruptions", answer=bodies.InterruptionOut, errors=_NEW,
+            summary="One parked call", tag="interruptions", answer=bodies.InterruptionOut,
+            errors=(*_NEW, "rate_limited"),
+            query={
+                "wait": (
+                    "Answer once it is not pending any more, at most after so many seconds",
+                    {"type": "integer", "minimum": 0, "maximum": 60, "default": 0},
+                ),
+            },
         ),
         Endpoint(
             method="POST", path="/v1/interruptions/{id}/decision", who=Who.APPROVER, handler=api.decide,
@@ -118,6 +127,25 @@ def route_table(deps: ApprovalDeps, streams: EventStreams) -> list[Endpoint]:
             name="resolve", summary="Say whether a call of unknown outcome ran", tag="interruptions",
             body=bodies.ResolveBody, answer=bodies.InterruptionOut,
             errors=(*_NEW, "not_eligible", "illegal_transition", "rate_limited"),
+        ),
+        Endpoint(
+            method="POST", path="/v1/calls", who=Who.AGENT, handler=calls.ask, name="askAboutCall",
+            summary="Ask about a call that the agent runs itself; `allow` means run it now", tag="calls",
+            body=bodies.CallBody, answer=bodies.CallOut,
+            also={202: "A person decides, or has: go by the interruption, and run nothing without a claim of it."},
+            errors=("denied", "call_id_reused", "quota_exceeded", "rate_limited"),
+        ),
+        Endpoint(
+            method="POST", path="/v1/interruptions/{id}/claim", who=Who.AGENT, handler=calls.claim, name="claim",
+            summary="Take an approved call to run it oneself; exactly one claim succeeds", tag="calls",
+            body=bodies.ClaimBody, answer=bodies.ClaimOut,
+            errors=(*_NEW, "illegal_transition", "wrong_kind", "expired", "superseded", "rate_limited"),
+        ),
+        Endpoint(
+            method="POST", path="/v1/interruptions/{id}/outcome", who=Who.AGENT, handler=calls.outcome,
+            name="reportOutcome", summary="Say what came of a call that was taken", tag="calls",
+            body=bodies.OutcomeBody, answer=bodies.InterruptionOut,
+            errors=(*_NEW, "illegal_transition", "wrong_kind", "stale_token", "rate_limited"),
         ),
         Endpoint(
             method="GET", path="/v1/grants", who=Who.APPROVER, handler=grants.list, name="listGrants",

@@ -5,9 +5,16 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, RootModel, model_validator
 from pydantic_core import PydanticCustomError
 
+from holdshort.interruption import LONGEST_LEASE_SECONDS
+from holdshort.policy import DEFAULT_LABEL
+
 __all__ = [
     "AcceptPinBody",
     "ApproveBody",
+    "CallBody",
+    "CallOut",
+    "ClaimBody",
+    "ClaimOut",
     "DecisionBody",
     "DecisionOut",
     "EditBody",
@@ -23,6 +30,7 @@ __all__ = [
     "LoginLinkBody",
     "LoginLinkOut",
     "OpenApiOut",
+    "OutcomeBody",
     "PinList",
     "PinOut",
     "PolicyOut",
@@ -145,6 +153,72 @@ class ExplainBody(_Body):
     client: str | None = None
 
 
+_ShortWord = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class OwnDefinitionBody(_Body):
+    """The tool in the agent's own words. They are shown to approvers and believed in nothing."""
+
+    title: Annotated[str | None, Field(max_length=1000)] = None
+    description: str | None = None
+    inputSchema: Annotated[  # noqa: N815 (MCP's name for it)
+        dict[str, Any] | None, Field(description="JSON Schema of the arguments; edits are checked against it")
+    ] = None
+    annotations: Annotated[dict[str, Any] | None, Field(description="As in MCP; no rule counts them")] = None
+
+
+class CallBody(_Body):
+    """A call that the agent runs itself, if it may. In rules it is named `KIND:SERVER__TOOL`."""
+
+    kind: Literal["function", "shell", "apply_patch", "computer", "agent", "handoff", "hosted_mcp"]
+    server: Annotated[
+        str,
+        Field(
+            max_length=64,
+            pattern=r"^[A-Za-z0-9.-]+(_[A-Za-z0-9.-]+)*$",
+            description="Whose tool it is, where the agent has several: for `hosted_mcp`, the server's label",
+        ),
+    ] = DEFAULT_LABEL
+    tool: _ShortWord
+    arguments: dict[str, Any]
+    definition: OwnDefinitionBody | None = None
+    run_id: _ShortWord | None = None
+    call_id: Annotated[
+        _ShortWord | None, Field(description="With `run_id`: which call this is, however often it is asked about")
+    ] = None
+    agent_path: Annotated[list[_ShortWord], Field(max_length=32)] = Field(default_factory=list)
+    client: _ShortWord | None = None
+    client_version: _ShortWord | None = None
+    wait: Annotated[int, Field(ge=0, le=60, description="Answer a call that waits once it is decided: seconds")] = 0
+
+
+class ClaimBody(_Body):
+    """The agent takes an approved call to run it now."""
+
+    seconds: Annotated[
+        int, Field(ge=1, le=LONGEST_LEASE_SECONDS, description="By then it says what came of it, or nobody knows")
+    ] = 600
+
+
+class OutcomeBody(_Body):
+    """What came of a call that the agent took."""
+
+    token: Annotated[int, Field(ge=1, description="As the claim answered")]
+    kind: Annotated[
+        Literal["ok", "tool_error", "failed", "unknown"],
+        Field(description="It ran; it ran and reported an error; it certainly did not run; it may have run"),
+    ]
+    result: Any = None
+    error: Any = None
+    note: Annotated[str | None, Field(min_length=1, max_length=4000)] = None
+
+    @model_validator(mode="after")
+    def _only_what_ran_has_a_result(self) -> "OutcomeBody":
+        if self.kind in ("failed", "unknown") and (self.result is not None or self.error is not None):
+            raise PydanticCustomError("outcome", "only what ran has a result or an error; say the rest in `note`")
+        return self
+
+
 class AcceptPinBody(_Body):
     """The definition that was looked at is the tool from now on."""
 
@@ -245,7 +319,7 @@ class DefinitionChangeOut(_Out):
 class FlagOut(_Out):
     """Something to know before accepting a definition; `where` is a JSON pointer into it."""
 
-    kind: Literal["hidden", "direction", "control", "mixed", "look-alike"]
+    kind: Literal["hidden", "direction", "control", "mixed", "look-alike", "long"]
     where: str
     words: str
 
@@ -280,7 +354,7 @@ class InterruptionOut(_Out):
         "pending", "approved", "rejected", "answered", "expired", "withdrawn", "superseded", "executing", "executed",
         "failed", "unknown",
     ]  # fmt: skip
-    kind: str
+    kind: str = Field(description="`mcp`: the proxy runs it; anything else: the agent runs it itself")
     server: str
     tool: str
     arguments: dict[str, Any] | None = Field(description="What will be sent; null once erased")
@@ -304,6 +378,23 @@ class InterruptionOut(_Out):
     reason: str | None
     review_url: str | None
     grant: str | None = Field(None, description="The standing grant that its approval made, if any; for approvers")
+
+
+class CallOut(_Out):
+    """`allow`: run it now. `ask`: it is this interruption; run it only after a claim of it."""
+
+    verdict: Literal["allow", "ask"]
+    because: list[BecauseOut]
+    interruption: InterruptionOut | None
+
+
+class ClaimOut(_Out):
+    """Run exactly these arguments, once, and say what came of it."""
+
+    token: int = Field(description="Needed to report the outcome")
+    arguments: dict[str, Any] = Field(description="As approved, which an approver may have changed")
+    until: Time = Field(description="After that, its outcome counts as unknown")
+    interruption: InterruptionOut
 
 
 class InterruptionList(_Out):

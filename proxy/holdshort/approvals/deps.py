@@ -16,11 +16,21 @@ from holdshort.approvals.pace import Pace
 from holdshort.approvals.sessions import LoginCodes, SessionLimits, Sessions
 from holdshort.approvals.shelf import FileShelf
 from holdshort.config.principals import Principal, Principals
-from holdshort.interruption import Interruption
-from holdshort.policy import Call
+from holdshort.interruption import Interruption, OwnCall
+from holdshort.policy import Call, Verdict
 from holdshort.store.contract import Store
 
-__all__ = ["ApprovalDeps", "ApprovalLimits", "EditProblem", "Explain", "Judge", "ReadyCheck", "View"]
+__all__ = [
+    "ApprovalDeps",
+    "ApprovalLimits",
+    "EditProblem",
+    "Explain",
+    "Judge",
+    "OwnAnswer",
+    "OwnCallDesk",
+    "ReadyCheck",
+    "View",
+]
 
 
 class EditProblem(Protocol):
@@ -50,6 +60,31 @@ class Judge(Protocol):
         ...
 
 
+class OwnAnswer(Protocol):
+    """What is said about a call that the agent runs itself: a verdict, or the interruption that the call is."""
+
+    @property
+    def verdict(self) -> Verdict | None: ...
+    @property
+    def record(self) -> Interruption | None: ...
+
+
+class OwnCallDesk(Protocol):
+    """Where agents ask about calls that they run themselves."""
+
+    async def ask(self, agent: str, own: OwnCall) -> OwnAnswer:
+        """Judge a call, and park it where policy asks; an allowed one is in the decision log by then."""
+        ...
+
+    async def claim(self, record: Interruption, seconds: float) -> Interruption:
+        """Hand out an approved call, once; returns it as `superseded` where policy has overtaken it."""
+        ...
+
+    async def told(self, record: Interruption) -> None:
+        """Note that the agent hears how its call ended."""
+        ...
+
+
 View = Callable[[], Any]
 """Returns JSON: what to show, read when asked."""
 Explain = Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
@@ -76,6 +111,8 @@ class ApprovalLimits:
 
     decisions: Pace = Pace(60, 20)  # noqa: RUF009 (frozen)
     """Decisions and edit previews, per approver."""
+    calls: Pace = Pace(6_000, 300)  # noqa: RUF009 (frozen)
+    """Calls of its own that one agent asks about, takes, or reports on."""
     logins: Pace = Pace(10, 10)  # noqa: RUF009 (frozen)
     """Login attempts, per address."""
     max_body_bytes: int = 4 * 1024 * 1024 + 64 * 1024
@@ -105,6 +142,8 @@ class ApprovalDeps:
     logins: LoginCodes = field(init=False)
     policy: View = _no_policy
     explain: Explain | None = None
+    calls: OwnCallDesk | None = None
+    """None where no agent can ask about calls of its own."""
     servers: View = _no_servers
     missing: ReadyCheck = _nothing_missing
     public_url: str | None = None

@@ -53,6 +53,7 @@ def describe(endpoints: Sequence[Endpoint], version: str) -> dict[str, Any]:
         "servers": [{"url": "/"}],
         "tags": [
             {"name": "interruptions", "description": "Parked calls, and decisions about them."},
+            {"name": "calls", "description": "Calls that agents run themselves, and ask about first."},
             {"name": "grants", "description": "Standing grants: what is approved in advance."},
             {"name": "pins", "description": "The definitions that tools are pinned to."},
             {"name": "operations", "description": "What operators look at."},
@@ -105,6 +106,8 @@ def _responses(endpoint: Endpoint) -> dict[str, Any]:
     responses: dict[str, Any] = {
         str(endpoint.status): {"description": "Done.", "content": {endpoint.media: {"schema": schema}}}
     }
+    for status, meaning in endpoint.also.items():
+        responses[str(status)] = {"description": meaning, "content": {endpoint.media: {"schema": schema}}}
     codes = [*_ALWAYS, *_OF_WHO[endpoint.who], *(_OF_BODY if endpoint.body else ()), *endpoint.errors]
     by_status: dict[int, list[str]] = {}
     for code in codes:

@@ -17,6 +17,7 @@ from starlette.responses import Response
 from holdshort.approvals.access import Visit, identify
 from holdshort.approvals.api import integer, shown_to
 from holdshort.approvals.problems import Refused
+from holdshort.approvals.waits import Waits
 from holdshort.errors import HoldshortError
 from holdshort.wire import encode
 
@@ -33,6 +34,8 @@ class EventStreams:
         self._open: Counter[tuple[str, str]] = Counter()
         self._scopes: set[anyio.CancelScope] = set()
         self._closed = False
+        self.waits = Waits()
+        """Requests that wait for a decision; they end with the streams."""
 
     @property
     def count(self) -> int:
@@ -42,6 +45,7 @@ class EventStreams:
         """End every stream, and every later one at once: a server that stops must not wait for readers."""
         self._closed = True
         self.cut()
+        self.waits.close()
 
     def cut(self) -> None:
         """End every stream that is open now; readers come back for what they miss."""

@@ -18,6 +18,7 @@ class Tally:
         self._decisions: Counter[str] = Counter()
         self._deciding = Paces(limits.decisions)
         self._logins = Paces(limits.logins)
+        self._calls = Paces(limits.calls)
 
     def pace(self, visit: Visit) -> None:
         """Count one decision against its approver.
@@ -26,6 +27,14 @@ class Tally:
             Refused: `rate_limited`, with `Retry-After`.
         """
         _take(self._deciding, visit.principal.name, visit)
+
+    def pace_call(self, visit: Visit) -> None:
+        """Count one request about calls of its own against the agent.
+
+        Raises:
+            Refused: `rate_limited`, with `Retry-After`.
+        """
+        _take(self._calls, visit.principal.name, visit)
 
     def pace_login(self, visit: Visit) -> None:
         """Count one login attempt against the address it comes from.

@@ -8,6 +8,7 @@ from itertools import groupby
 from typing import Any, Final
 
 from holdshort.approvals.inert import Kind, ascii_json, findings, pretty_json, strings_in
+from holdshort.approvals.own_words import OWN_OUTCOME_WORDS, OWN_STATE_WORDS, own_words
 from holdshort.config.principals import Principal
 from holdshort.interruption import Interruption, OutcomeKind, State, canonical, is_eligible, timestamp
 from holdshort.interruption.comparison import DiffLine, diff_lines
@@ -85,6 +86,8 @@ class CallView:
     """What the templates are given."""
 
     record: Interruption
+    own_words: str | None
+    """For what the agent runs itself: what it is, and that the proxy does not run it."""
     state_words: str
     outcome_words: str | None
     arguments: Sequence[Argument]
@@ -126,8 +129,11 @@ def view_of(record: Interruption, viewer: Principal, now: datetime) -> CallView:
     outcome = record.outcome
     return CallView(
         record=record,
-        state_words=STATE_WORDS[record.state],
-        outcome_words=None if outcome is None else _OUTCOME_WORDS[outcome.kind],
+        own_words=own_words(record.kind),
+        state_words=OWN_STATE_WORDS.get(record.state, STATE_WORDS[record.state])
+        if record.is_own
+        else STATE_WORDS[record.state],
+        outcome_words=None if outcome is None else _outcome_words(record.is_own, outcome.kind),
         arguments=[_argument(name, value) for name, value in record.arguments.items()],
         size=_size(len(canonical(record.arguments))),
         json_text=json_text if len(json_text) <= JSON_CHARACTERS else None,
@@ -135,7 +141,7 @@ def view_of(record: Interruption, viewer: Principal, now: datetime) -> CallView:
         warnings=_warnings([record.tool, record.server, *strings_in(record.arguments)]),
         title=title if isinstance(title, str) else None,
         description=_text_or_none(definition.get("description")),
-        hints=_hints(annotations),
+        hints=["what it does is not known here"] if record.is_own else _hints(annotations),
         schema_text=None if schema is None else pretty_json(schema),
         definition_warnings=_warnings(list(strings_in(definition))),
         definition_flags=flags_in(definition),
@@ -154,6 +160,10 @@ def view_of(record: Interruption, viewer: Principal, now: datetime) -> CallView:
         expires=timestamp(record.expires_at),
         due=None if record.due_at is None or record.due_at <= now else timestamp(record.due_at),
     )
+
+
+def _outcome_words(own: bool, kind: OutcomeKind) -> str:
+    return OWN_OUTCOME_WORDS.get(kind, _OUTCOME_WORDS[kind]) if own else _OUTCOME_WORDS[kind]
 
 
 def snippet(arguments: Mapping[str, Any]) -> str:

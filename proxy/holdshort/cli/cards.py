@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from holdshort.approvals.inert import Kind, findings, plain, pretty_json, strings_in
+from holdshort.approvals.own_words import own_words
 
 __all__ = ["card", "conflict", "left", "outline", "table"]
 
@@ -24,8 +25,10 @@ def card(record: Mapping[str, Any], now: datetime) -> str:
     client = f" via {plain(asked['client'])}" if asked.get("client") else ""
     because = ", ".join(f"{plain(each['rule'])} in {plain(each['layer'])}" for each in record["because"])
     state = record["state"] + (f", {left(record['expires_at'], now)}" if record["state"] == "pending" else "")
+    kind = own_words(record["kind"])
     lines = [
         f"{plain(record['tool'])} on {plain(record['server'])}",
+        *([f"  kind         {kind}"] if kind else []),
         f"  id           {record['id']}",
         f"  state        {state}",
         f"  asked by     {plain(asked['agent'])}{client}",
@@ -33,7 +36,7 @@ def card(record: Mapping[str, Any], now: datetime) -> str:
     ]
     if record["required_approvals"] > 1:
         lines.append(f"  approvals    {record['required_approvals']} are needed")
-    lines += _described(record.get("definition"))
+    lines += _described(record.get("definition"), "the agent" if kind else "its server")
     lines += _changed(record.get("definition_change"))
     if record["arguments"] is None:
         lines.append("  arguments    erased")
@@ -113,12 +116,12 @@ def conflict(code: str, record: Mapping[str, Any]) -> str | None:
     return f"{plain(last['by'])} already {_PAST[last['decision']]} it{said}"
 
 
-def _described(definition: Mapping[str, Any] | None) -> list[str]:
+def _described(definition: Mapping[str, Any] | None, who: str) -> list[str]:
     description = (definition or {}).get("description")
     if not isinstance(description, str) or not description:
         return []
     first, *rest = plain(description).split("\n")
-    return ["  its server says (nobody checked this)", *(f"    | {line}" for line in [first, *rest])]
+    return [f"  {who} says (nobody checked this)", *(f"    | {line}" for line in [first, *rest])]
 
 
 def _changed(change: Mapping[str, Any] | None) -> list[str]:

@@ -10,6 +10,7 @@ from holdshort.config.model import AgentConfig, ApproverConfig
 from holdshort.config.principals import LOCAL_AGENT, LOCAL_APPROVER
 from holdshort.config.reading import Reading
 from holdshort.config.rules import Mentions, PackMention
+from holdshort.policy.own import may_be_own
 from holdshort.policy.words import listed, nearest
 
 __all__ = ["AGENT_KEYS", "PERSON_KEYS", "People", "check_mentions", "read_people"]
@@ -159,7 +160,7 @@ def check_mentions(reading: Reading, mentions: Mentions, people: People, labels:
             reading.problem(value.place, f"required_approvals: {required} are needed, but {who}", rule)
     known = tuple(labels)
     for rule, tool, value in mentions.tools:
-        if tool.plain_server is not None and known and tool.plain_server not in known:
+        if tool.plain_server is not None and known and tool.plain_server not in known and not may_be_own(tool.server):
             reading.note(
                 value.place, f"no server here is called `{tool.plain_server}`{_meant(tool.plain_server, known)}", rule
             )

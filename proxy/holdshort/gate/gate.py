@@ -23,7 +23,7 @@ from holdshort.gate.audience import Audience
 from holdshort.gate.catalog import Catalog, Definition
 from holdshort.gate.exchange import Exchange, Reply
 from holdshort.gate.execution import Executions
-from holdshort.gate.granting import Granting, Judged
+from holdshort.gate.granting import POLICY_DIGITS, Granting, Judged
 from holdshort.gate.headers import parameter_headers
 from holdshort.gate.legs import without_review
 from holdshort.gate.meta import without_our_keys, without_our_keys_in
@@ -33,7 +33,7 @@ from holdshort.gate.pins import admitted
 from holdshort.gate.tasks import TaskOwners, task_view
 from holdshort.gate.upstream import Link, Log, SessionGone, UpstreamError
 from holdshort.interruption import Interruption, InterruptionError, State, Withdraw
-from holdshort.policy import Action, Call, Caller, Policy, Verdict
+from holdshort.policy import Action, Call, Caller, Policy
 from holdshort.store import EntryKind, InterruptionNotFound, NewEntry, NewRecording, Store
 from holdshort.wire import Frame, MalformedMessage, result_reply
 
@@ -87,7 +87,7 @@ class Gate:
             record = await self._store.get(task_id)
         except InterruptionNotFound:
             return None
-        return record.server if record.requested_by.agent == agent else None
+        return record.server if record.requested_by.agent == agent and not record.is_own else None
 
     def heard_from(self, link: Link) -> None:
         """A server said something that belongs to no exchange: none of those on this link is silent."""
@@ -222,7 +222,7 @@ class Gate:
         if not judged.recorded:
             recorder = self._recorder
             recording = None if recorder is None else recorder.call(replace(call, tool=definition.facts))
-            await self._store.record(_verdict_entry(exchange, name, verdict, now, recording))
+            await self._store.record(_verdict_entry(exchange, name, judged, now, recording))
         if verdict.action is Action.HIDE:
             return Reply(Frame(answers.unknown_tool(exchange.id, exchange.prefix + name)))
         if verdict.action is not Action.ALLOW:
@@ -340,9 +340,13 @@ def _place_of(error: BaseException) -> str:
 
 
 def _verdict_entry(
-    exchange: Exchange, tool: str, verdict: Verdict, now: datetime, recording: NewRecording | None
+    exchange: Exchange, tool: str, judged: Judged, now: datetime, recording: NewRecording | None
 ) -> NewEntry:
-    detail: dict[str, Any] | None = {"errors": list(verdict.errors)} if verdict.errors else None
+    verdict = judged.verdict
+    # Several processes with policies of their own may write to one log; half a microsecond and 35 bytes a row.
+    detail: dict[str, Any] = {"policy": judged.policy_digest[:POLICY_DIGITS]}
+    if verdict.errors:
+        detail["errors"] = list(verdict.errors)
     return NewEntry(
         kind=EntryKind.VERDICT,
         at=now,

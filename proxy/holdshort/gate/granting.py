@@ -7,7 +7,7 @@ that loses the use; nothing gains one. Whatever goes wrong before it leaves the 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from holdshort.gate.catalog import Catalog, Definition
 from holdshort.gate.exchange import Exchange
@@ -17,7 +17,10 @@ from holdshort.interruption import NoFingerprint, fingerprint
 from holdshort.policy import Action, ApproverGroups, Call, Grant, Policy, Verdict, find_grants, granted
 from holdshort.store import EntryKind, NewEntry, Store, Use
 
-__all__ = ["Granting", "Judged"]
+__all__ = ["POLICY_DIGITS", "Granting", "Judged"]
+
+POLICY_DIGITS: Final = 12
+"""Hex digits of a policy's digest in the row of a verdict: enough to say which policy it was."""
 
 
 class Judged(NamedTuple):
@@ -69,20 +72,34 @@ class Granting:
         if fresh is None:
             return asked
         call = replace(call, tool=fresh.facts, now=self._clock())
-        asked = self._judge(fresh, call)
+        return await self._take(candidates, call, self._judge(fresh, call))
+
+    async def answer_own(self, call: Call, asked: Judged) -> Judged:
+        """The same for a call that the agent runs itself: how its tool is defined now came with it.
+
+        Raises:
+            StateError: the store cannot take a use; nothing was written.
+        """
+        if not asked.verdict.terms.grants:
+            return asked
+        candidates = await self._store.grants.candidates(call.caller.agent, call.tool.server, call.tool.name)
+        return await self._take(candidates, call, asked)
+
+    async def _take(self, candidates: Sequence[Grant], call: Call, asked: Judged) -> Judged:
+        definition = asked.definition
         try:
-            mark = fingerprint(exchange.server, fresh.name, dict(call.arguments))
+            mark = fingerprint(call.tool.server, definition.name, dict(call.arguments))
         except NoFingerprint:
             return asked
         for grant in self._found(candidates, asked, call):
             allowed = granted(asked.verdict, grant)
-            entry = _entry(exchange, fresh, allowed, call.now, mark)
+            entry = _entry(call, asked, allowed, mark)
             if self._recorder is not None:
                 entry = replace(entry, recording=self._recorder.call(call))
             use = await self._store.grants.use(grant, entry, now=call.now)
             if self._policy().digest != asked.policy_digest:
                 # Another policy came into force meanwhile, and it is that one's to say.
-                return self._judge(fresh, call)
+                return self._judge(definition, call)
             if use is Use.TAKEN:
                 return asked._replace(verdict=allowed, recorded=True)
             if use is Use.ANSWERED:
@@ -106,18 +123,19 @@ class Granting:
         return tuple(found)
 
 
-def _entry(exchange: Exchange, definition: Definition, allowed: Verdict, now: datetime, mark: str) -> NewEntry:
+def _entry(call: Call, asked: Judged, allowed: Verdict, mark: str) -> NewEntry:
     return NewEntry(
         kind=EntryKind.VERDICT,
-        at=now,
-        server=exchange.server,
-        tool=definition.name,
-        agent=exchange.caller.agent,
+        at=call.now,
+        server=call.tool.server,
+        tool=asked.definition.name,
+        agent=call.caller.agent,
         action=Action.ALLOW.value,
         because=allowed.because,
         fingerprint=mark,
         detail={
-            "definition_digest": definition.digest,
+            "policy": asked.policy_digest[:POLICY_DIGITS],
+            "definition_digest": asked.definition.digest,
             **({"errors": list(allowed.errors)} if allowed.errors else {}),
         },
     )

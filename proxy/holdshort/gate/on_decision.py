@@ -75,7 +75,7 @@ class OnDecision:
                 self._consider(change.interruption, tasks)
 
     def _consider(self, record: Interruption, tasks: TaskGroup) -> None:
-        wanted = record.state is State.APPROVED and record.execute == "on_decision" and record.kind == "mcp"
+        wanted = record.state is State.APPROVED and record.execute == "on_decision" and not record.is_own
         if wanted and record.server in self._upstreams and record.id not in self._taken:
             self._taken.add(record.id)
             tasks.start_soon(self._take, record)

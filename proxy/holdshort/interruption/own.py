@@ -31,6 +31,11 @@ class OwnCall:
     client_version: str | None = None
 
     @property
+    def is_numbered(self) -> bool:
+        """Whether its ids, and not its arguments, say which call it is."""
+        return self.run_id is not None and self.call_id is not None
+
+    @property
     def server(self) -> str:
         """What stands in the server's place in rules, fingerprints and records."""
         return own_label(self.kind, self.label)

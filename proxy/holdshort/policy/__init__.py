@@ -51,7 +51,7 @@ from holdshort.policy.model import (
     ToolFacts,
     Verdict,
 )
-from holdshort.policy.own import DEFAULT_LABEL, OwnKind, is_own_label, own_label
+from holdshort.policy.own import DEFAULT_LABEL, OwnKind, is_own_label, may_be_own, own_label
 from holdshort.policy.presets import wrap_policy
 from holdshort.policy.proposals import ENOUGH, PastCall, Proposal, propose
 from holdshort.policy.targets import KIND_OF_KEY, REQUEST_METHODS, parse_target
@@ -114,6 +114,7 @@ __all__ = [
     "find_grants",
     "granted",
     "is_own_label",
+    "may_be_own",
     "own_label",
     "parse_name_pattern",
     "parse_target",

@@ -7,7 +7,9 @@ tool behind the proxy, nor the other way round.
 from enum import StrEnum
 from typing import Final
 
-__all__ = ["DEFAULT_LABEL", "OwnKind", "is_own_label", "own_label"]
+from holdshort.policy.globs import matcher
+
+__all__ = ["DEFAULT_LABEL", "OwnKind", "is_own_label", "may_be_own", "own_label"]
 
 DEFAULT_LABEL: Final = "local"
 """Where an agent says no more about whose tool it is."""
@@ -37,3 +39,9 @@ def is_own_label(server: str) -> bool:
     """Say whether calls under this label are run by an agent itself."""
     kind, colon, label = server.partition(":")
     return bool(colon and label) and kind in {known.value for known in OwnKind}
+
+
+def may_be_own(pattern: str) -> bool:
+    """Say whether a glob over labels names calls that agents run themselves: `shell:*`, `*:local`."""
+    kind, colon, label = pattern.partition(":")
+    return bool(colon and label) and any(matcher(kind)(known.value) for known in OwnKind)

@@ -20,6 +20,7 @@ from holdshort.gate.gate import Gate
 from holdshort.gate.hold import HoldBudgets
 from holdshort.gate.listing import LeftOut, ListLimits
 from holdshort.gate.on_decision import OnDecision
+from holdshort.gate.own import OwnCalls
 from holdshort.gate.parking import ParkingDesk
 from holdshort.gate.pins import PinBook, scope_of
 from holdshort.gate.recording import Recorder
@@ -59,6 +60,8 @@ class Core:
     gate: Gate
     log: Log
     left_out: LeftOut
+    own: OwnCalls
+    """Calls that agents run themselves and ask about."""
     reloader: Reloader | None = None
     """Takes up policy that changes on disk; None where there is nothing to read anew."""
     review_base: str | None = None
@@ -268,7 +271,10 @@ async def open_core(
             several_agents=len(config.agents) > 1,
             log=log,
         )
-        core = Core(config, in_force, state_dir, store, principals, first_token, upstreams, gate, log, LeftOut(log))
+        own = OwnCalls(desk, lambda agent: core.groups_of(agent))
+        core = Core(
+            config, in_force, state_dir, store, principals, first_token, upstreams, gate, log, LeftOut(log), own
+        )
         for upstream in upstreams.values():
             await stack.enter_async_context(upstream.run())
         await stack.enter_async_context(gate.run())

@@ -30,6 +30,7 @@ def approval_deps(core: Core) -> ApprovalDeps:
         clock=utc_now,
         policy=core.policy_view,
         explain=core.explain,
+        calls=core.own,
         servers=servers,
         session_file=core.state_dir / "sessions.json",
         version=__version__,

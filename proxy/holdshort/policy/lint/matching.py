@@ -7,6 +7,7 @@ from typing import Final
 from holdshort.policy.globs import ToolPattern
 from holdshort.policy.lint.findings import Finding, Surroundings
 from holdshort.policy.model import Kind, Layer, Rule
+from holdshort.policy.own import may_be_own
 from holdshort.policy.words import nearest
 
 __all__ = ["find_dead"]
@@ -39,6 +40,8 @@ def _why(pattern: ToolPattern, rule: Rule, around: Surroundings) -> str | None:
     if around.servers is None:
         return None
     servers = [label for label in sorted(around.servers) if pattern.matches_server(label)]
+    if not servers and rule.kind is Kind.TOOL and may_be_own(pattern.server):
+        return None
     if not servers:
         near = nearest(pattern.server, around.servers)
         return f"`{pattern.text}`: no server is called so{f'; did you mean `{near}`?' if near else ''}"
