@@ -7,12 +7,18 @@ from typing import Any
 
 import pytest
 
+from holdshort.cli.init.cases_text import cases_text
 from holdshort.cli.init.clients import BadSource, Source, read_source, unwrapped
+from holdshort.cli.init.config_text import config_text
 from holdshort.cli.init.given import filled_in, kept_as_text, rename, variables_in
-from holdshort.cli.init.packs import match_pack, pack_cases
+from holdshort.cli.init.packs import PackMatch, match_pack, pack_cases
 from holdshort.cli.init.places import CLIENTS, client_files
+from holdshort.cli.init.planned import Planned
+from holdshort.cli.init.planning import Unsound, check_files
+from holdshort.cli.init.policy_text import policy_text
 from holdshort.cli.init.secrets import Secrets, looks_secret
-from holdshort.config import pack_names, read_pack
+from holdshort.cli.init.sorting import sort_tools
+from holdshort.config import load_layer, pack_names, pack_path, read_pack
 from holdshort.config.servers import check_label
 
 CAT: dict[str, Any] = {"command": "cat", "args": ["-u"]}
@@ -365,8 +371,43 @@ def test_a_hosted_server_is_known_by_its_host_and_not_by_one_that_looks_like_it(
 
 @pytest.mark.parametrize("name", [name for name in pack_names() if read_pack(name).labels])
 def test_every_pack_has_a_case_for_each_of_its_rules(name: str) -> None:
-    from holdshort.config import load_layer, pack_path
-
     rules = {rule.id for rule in load_layer(pack_path(name), {})[0].layers[0].rules}
 
     assert {rule for rule, _ in pack_cases(name, read_pack(name).labels[0])} == rules
+
+
+@pytest.mark.parametrize("name", [name for name in pack_names() if read_pack(name).labels])
+def test_what_is_written_about_every_pack_is_sound_under_another_label(tmp_path: Path, name: str) -> None:
+    rules = load_layer(pack_path(name), {})[0].layers[0].rules
+    named = list(dict.fromkeys(pattern.tool for rule in rules for pattern in rule.tools if "*" not in pattern.tool))
+    tools = sort_tools([{"name": tool} for tool in [*named, "another"]])
+    match = PackMatch(name, read_pack(name).labels[0], ("another",), tuple((tool, ("ask",)) for tool in named))
+    server = Planned("my.own-1", {"command": "cat"}, tools, pack=match)
+    texts = {
+        "holdshort.yaml": config_text([server], "policies/starter.yaml", "2026-11-21"),
+        "policies/starter.yaml": policy_text([server], "2026-11-21", deny_destructive=False),
+        "policies/starter.cases.yaml": cases_text([server], deny_destructive=False),
+    }
+
+    check_files(tmp_path, texts, "policies/starter.yaml", {})
+
+    assert f"{{pack: {name}, servers: [my.own-1]}}" in texts["policies/starter.yaml"]
+
+
+def test_files_that_fail_their_own_checks_are_not_written(tmp_path: Path) -> None:
+    server = Planned("x", {"command": "cat"}, sort_tools([{"name": "look", "annotations": {"readOnlyHint": True}}]))
+    policy = policy_text([server], "2026-11-21", deny_destructive=False)
+    cases = cases_text([server], deny_destructive=False)
+
+    def check(policy: str, cases: str) -> None:
+        texts = {"policies/starter.yaml": policy, "policies/starter.cases.yaml": cases}
+        check_files(tmp_path, texts, "policies/starter.yaml", {})
+
+    check(policy, cases)
+    for bad_policy, bad_cases, told in (
+        (policy.replace("allow\n", "aloow\n"), cases, "is not sound"),
+        (policy.replace("action: allow", "action: deny"), cases, "fails its own case"),
+        (policy, cases.split("  - note")[0] + cases[cases.rindex("  - note") :], "has no case for its rule `x-reads`"),
+    ):
+        with pytest.raises(Unsound, match=told):
+            check(bad_policy, bad_cases)
