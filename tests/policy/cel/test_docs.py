@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from holdshort.policy import ConditionFailed, compile_condition
-from holdshort.policy.cel.evaluate import MAX_STEPS
+from holdshort.policy.cel.bounds import MAX_DEPTH, MAX_ITEMS, MAX_LOOPS, MAX_NESTING, MAX_NODES
+from holdshort.policy.cel.frame import MAX_STEPS
 from holdshort.policy.cel.functions import FUNCTIONS, MAX_PATTERN
 from holdshort.policy.cel.hosts import MAX_URL
-from holdshort.policy.cel.parse import MAX_DEPTH, MAX_ITEMS, MAX_LOOPS, MAX_NESTING, MAX_NODES
 from holdshort.policy.cel.paths import MAX_PATH
 from holdshort.policy.cel.patterns import MAX_PROGRAM
 from holdshort.policy.cel.tokens import MAX_TEXT

@@ -17,7 +17,8 @@ from holdshort.policy import (
     compile_policy,
     read_only_tools,
 )
-from holdshort.policy.cel.evaluate import MAX_STEPS, build, evaluate
+from holdshort.policy.cel.evaluate import build, evaluate
+from holdshort.policy.cel.frame import MAX_STEPS
 from holdshort.policy.cel.parse import parse
 from holdshort.policy.cel.values import MAX_VALUE_DEPTH, TooCostly
 from holdshort.policy.conditions import speaks
@@ -35,7 +36,7 @@ def answer(text: str, args: dict[str, Any], **facts: Any) -> object:
 
 
 def frame(args: dict[str, Any], **facts: Any) -> Any:
-    from holdshort.policy.cel.evaluate import Frame
+    from holdshort.policy.cel.frame import Frame
 
     return Frame(call("files__write", args, groups="staff ci", **facts))
 

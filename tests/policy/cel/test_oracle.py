@@ -8,7 +8,8 @@ from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 from holdshort.policy import BadCondition, ConditionFailed, Kind
-from holdshort.policy.cel.evaluate import Frame, build
+from holdshort.policy.cel.evaluate import build
+from holdshort.policy.cel.frame import Frame
 from holdshort.policy.cel.parse import parse
 from policy.samples import call
 

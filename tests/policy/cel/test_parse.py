@@ -4,7 +4,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from holdshort.policy.cel.parse import MAX_DEPTH, MAX_ITEMS, MAX_NESTING, MAX_NODES, parse
+from holdshort.policy.cel.bounds import MAX_DEPTH, MAX_ITEMS, MAX_NESTING, MAX_NODES
+from holdshort.policy.cel.parse import parse
 from holdshort.policy.cel.syntax import Binary, Constant, Identifier, Node, Select, path_of, walk
 from holdshort.policy.cel.text import text_of
 from holdshort.policy.cel.tokens import MAX_TEXT, BadCondition

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from holdshort.policy.cel.check import ConditionProblem, check_tree
-from holdshort.policy.cel.evaluate import Frame, build
+from holdshort.policy.cel.evaluate import build
+from holdshort.policy.cel.frame import Frame
 from holdshort.policy.cel.parse import parse
 from holdshort.policy.cel.syntax import Identifier, Node, walk
 from holdshort.policy.cel.tokens import BadCondition

@@ -15,7 +15,10 @@ everywhere else a failure is the failure of the whole. Only `ConditionFailed` ca
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from holdshort.policy.cel.frame import Frame, Run
 from holdshort.policy.cel.functions import FUNCTIONS, Function
+from holdshort.policy.cel.loops import loop
+from holdshort.policy.cel.operators import choice, either, field_of, has_field, inverted, item_at, two_sided
 from holdshort.policy.cel.syntax import (
     Binary,
     Call,
@@ -34,49 +37,16 @@ from holdshort.policy.cel.syntax import (
     walk,
 )
 from holdshort.policy.cel.tokens import BadCondition
-from holdshort.policy.cel.values import (
-    TYPE_NAMES,
-    ConditionFailed,
-    Meter,
-    TypeName,
-    UInt,
-    added,
-    checked,
-    compared,
-    divided,
-    equal,
-    multiplied,
-    named,
-    negated,
-    remainder,
-    subtracted,
-    type_of,
-)
+from holdshort.policy.cel.values import TYPE_NAMES, ConditionFailed, TypeName, UInt, named, negated, type_of
 from holdshort.policy.cel.variables import VARIABLES, Variable
 from holdshort.policy.model import Access, Kind
 from holdshort.policy.model import Call as PolicyCall
 
-__all__ = ["MAX_STEPS", "Frame", "Reader", "build", "evaluate"]
-
-MAX_STEPS: Final = 50_000
-"""Steps of one evaluation: 10 to 50 ms when all are used up, measured on two cores of 2026."""
-
-
-class Frame(Meter):
-    """One evaluation: the call, the steps left, and what macros have bound."""
-
-    __slots__ = ("bound", "subject")
-
-    def __init__(self, subject: Any) -> None:
-        self.left = MAX_STEPS
-        self.subject = subject
-        self.bound: list[Any] = [None, None]
-
+__all__ = ["Reader", "build", "evaluate"]
 
 Reader = Callable[[Any], Any]
 """Takes a value from the call that is judged."""
 
-Run = Callable[[Frame], Any]
 Readers = Mapping[str, Reader | Mapping[str, Reader]]
 """The variables: read as a whole, or by field."""
 
@@ -124,26 +94,26 @@ class _Builder:
             case Select():
                 return self._select(node)
             case Has(operand, field):
-                return _has(self.run(operand), field, _said(operand))
+                return has_field(self.run(operand), field, _said(operand))
             case Index(operand, key):
-                return _index(self.run(operand), self.run(key))
+                return item_at(self.run(operand), self.run(key))
             case Call():
                 return self._call(node)
             case Macro():
                 return self._macro(node)
             case Unary("!", operand):
-                return _not(self.run(operand))
+                return inverted(self.run(operand))
             case Unary(_, operand):
                 inner = self.run(operand)
                 return lambda frame: negated(inner(frame))
             case Binary("||", left, right):
-                return _either(self.run(left), self.run(right), winner=True)
+                return either(self.run(left), self.run(right), winner=True)
             case Binary("&&", left, right):
-                return _either(self.run(left), self.run(right), winner=False)
+                return either(self.run(left), self.run(right), winner=False)
             case Binary(operator, left, right):
-                return _binary(operator, self.run(left), self.run(right))
+                return two_sided(operator, self.run(left), self.run(right))
             case Conditional(test, then, otherwise):
-                return _conditional(self.run(test), self.run(then), self.run(otherwise))
+                return choice(self.run(test), self.run(then), self.run(otherwise))
             case ListOf(items):
                 runs = tuple(self.run(item) for item in items)
                 return lambda frame: [run(frame) for run in runs]
@@ -172,7 +142,7 @@ class _Builder:
             if fields is not None and not callable(fields):
                 read = fields[node.field]
                 return lambda frame: read(frame.subject)
-        return _field(self.run(node.operand), node.field, _said(node.operand))
+        return field_of(self.run(node.operand), node.field, _said(node.operand))
 
     def _call(self, node: Call) -> Run:
         function = FUNCTIONS[node.function]
@@ -186,20 +156,14 @@ class _Builder:
         return _function(function, tuple(runs))
 
     def _macro(self, node: Macro) -> Run:
-        items = _items(self.run(node.target), node.name)
+        target = self.run(node.target)
         slot = len(self._names)
         self._names.append(node.variable)
         body = self.run(node.body)
         guard = None if node.guard is None else self.run(node.guard)
         self._names.pop()
         steps = 1 + sum(1 for _ in walk(node.body)) + (0 if node.guard is None else sum(1 for _ in walk(node.guard)))
-        if node.name in {"all", "exists"}:
-            return _any(items, body, slot, steps, winner=node.name == "exists")
-        if node.name == "exists_one":
-            return _one(items, body, slot, steps)
-        if node.name == "filter":
-            return _filter(items, body, slot, steps)
-        return _map(items, guard, body, slot, steps)
+        return loop(node.name, target, guard, body, slot=slot, steps=steps)
 
 
 def _said(node: Node) -> str:
@@ -210,46 +174,6 @@ def _said(node: Node) -> str:
 def _constant(node: Constant) -> Run:
     value = UInt(int(str(node.value))) if node.type == "uint" else node.value
     return lambda _: value
-
-
-def _field(inner: Run, field: str, said: str) -> Run:
-    def run(frame: Frame) -> Any:
-        operand = inner(frame)
-        if type(operand) is not dict:
-            raise ConditionFailed(f"{said} is {named(type_of(operand))}, and has no field `{field}`")
-        try:
-            value = operand[field]
-        except KeyError:
-            raise ConditionFailed(f"{said} has no `{field}`") from None
-        return value if type(value) is str else checked(value)
-
-    return run
-
-
-def _has(inner: Run, field: str, said: str) -> Run:
-    def run(frame: Frame) -> bool:
-        operand = inner(frame)
-        if type(operand) is not dict:
-            raise ConditionFailed(f"{said} is {named(type_of(operand))}, and has no fields")
-        return field in operand
-
-    return run
-
-
-def _index(inner: Run, key: Run) -> Run:
-    def run(frame: Frame) -> Any:
-        operand, at = inner(frame), key(frame)
-        if type(operand) is dict and type(at) is str:
-            if at not in operand:
-                raise ConditionFailed("a map does not have this key")
-            return checked(operand[at])
-        if type(operand) is list and type(at) in {int, UInt}:
-            if not 0 <= at < len(operand):
-                raise ConditionFailed("a list does not have so many items")
-            return checked(operand[at])
-        raise ConditionFailed(f"{named(type_of(operand))} cannot be asked for {named(type_of(at))}")
-
-    return run
 
 
 def _prepared(function: Function, at: int, part: Node) -> Run:
@@ -289,174 +213,5 @@ def _function(function: Function, runs: tuple[Run, ...]) -> Run:
             return work(*values)
         except ConditionFailed as error:
             raise ConditionFailed(f"`{name}`: {error}") from None
-
-    return run
-
-
-def _not(inner: Run) -> Run:
-    def run(frame: Frame) -> bool:
-        value = inner(frame)
-        if value is True:
-            return False
-        if value is False:
-            return True
-        raise ConditionFailed(f"`!` takes true or false, not {named(type_of(value))}")
-
-    return run
-
-
-def _either(left: Run, right: Run, *, winner: bool) -> Run:
-    """`||` when `winner` is true, `&&` when it is false: one side that is the winner decides, whatever the other is."""
-    operator, loser = ("||", False) if winner else ("&&", True)
-
-    def run(frame: Frame) -> bool:
-        failure: ConditionFailed | None = None
-        try:
-            first = left(frame)
-        except ConditionFailed as error:
-            first, failure = None, error
-        else:
-            if first is winner:
-                return not loser
-            if first is not loser:
-                failure = _no_bool(operator, first)
-        second = right(frame)
-        if second is winner:
-            return not loser
-        if failure is not None:
-            raise failure
-        if second is loser:
-            return not winner
-        raise _no_bool(operator, second)
-
-    return run
-
-
-def _no_bool(operator: str, value: object) -> ConditionFailed:
-    return ConditionFailed(f"`{operator}` takes true or false, not {named(type_of(value))}")
-
-
-def _conditional(test: Run, then: Run, otherwise: Run) -> Run:
-    def run(frame: Frame) -> Any:
-        value = test(frame)
-        if value is True:
-            return then(frame)
-        if value is False:
-            return otherwise(frame)
-        raise _no_bool("?", value)
-
-    return run
-
-
-def _binary(operator: str, left: Run, right: Run) -> Run:
-    match operator:
-        case "==":
-            return lambda frame: equal(left(frame), right(frame), frame)
-        case "!=":
-            return lambda frame: not equal(left(frame), right(frame), frame)
-        case "in":
-            return _within(left, right)
-        case "+":
-            return lambda frame: added(left(frame), right(frame), frame)
-        case "-" | "*" | "/" | "%":
-            work = {"-": subtracted, "*": multiplied, "/": divided, "%": remainder}[operator]
-            return lambda frame: work(left(frame), right(frame))
-        case _:
-            return lambda frame: compared(operator, left(frame), right(frame))
-
-
-def _within(left: Run, right: Run) -> Run:
-    def run(frame: Frame) -> bool:
-        value, group = left(frame), right(frame)
-        if type(group) is list:
-            frame.charge(len(group))
-            return any(equal(value, checked(item), frame) for item in group)
-        if type(group) is dict:
-            if type(value) is not str:
-                raise ConditionFailed(f"the keys of a map are texts; `in` was asked for {named(type_of(value))}")
-            return value in group
-        raise ConditionFailed(f"`in` looks into a list or a map, not into {named(type_of(group))}")
-
-    return run
-
-
-def _items(inner: Run, name: str) -> Callable[[Frame], list[Any]]:
-    def run(frame: Frame) -> list[Any]:
-        group = inner(frame)
-        if type(group) is list:
-            return group
-        if type(group) is dict:
-            frame.charge(len(group))
-            return list(group)
-        raise ConditionFailed(f"`{name}` goes through a list or a map, not {named(type_of(group))}")
-
-    return run
-
-
-def _any(items: Callable[[Frame], list[Any]], body: Run, slot: int, steps: int, *, winner: bool) -> Run:
-    operator, loser = ("exists", False) if winner else ("all", True)
-
-    def run(frame: Frame) -> bool:
-        failure: ConditionFailed | None = None
-        for item in items(frame):
-            frame.charge(steps)
-            try:
-                frame.bound[slot] = checked(item)
-                value = body(frame)
-            except ConditionFailed as error:
-                failure = failure or error
-                continue
-            if value is winner:
-                return not loser
-            if value is not loser:
-                failure = failure or _no_bool(operator, value)
-        if failure is not None:
-            raise failure
-        return loser
-
-    return run
-
-
-def _one(items: Callable[[Frame], list[Any]], body: Run, slot: int, steps: int) -> Run:
-    keeps = _keeps(body, slot, steps, "exists_one")
-
-    def run(frame: Frame) -> bool:
-        # No stop at the second one: a later item that fails has to be heard.
-        return sum(1 for item in items(frame) if keeps(frame, item)) == 1
-
-    return run
-
-
-def _filter(items: Callable[[Frame], list[Any]], body: Run, slot: int, steps: int) -> Run:
-    keeps = _keeps(body, slot, steps, "filter")
-    return lambda frame: [item for item in items(frame) if keeps(frame, item)]
-
-
-def _map(items: Callable[[Frame], list[Any]], guard: Run | None, body: Run, slot: int, steps: int) -> Run:
-    keeps = None if guard is None else _keeps(guard, slot, steps, "map")
-
-    def run(frame: Frame) -> list[Any]:
-        made: list[Any] = []
-        for item in items(frame):
-            if keeps is not None:
-                if not keeps(frame, item):
-                    continue
-            else:
-                frame.charge(steps)
-                frame.bound[slot] = checked(item)
-            made.append(body(frame))
-        return made
-
-    return run
-
-
-def _keeps(body: Run, slot: int, steps: int, name: str) -> Callable[[Frame, Any], bool]:
-    def run(frame: Frame, item: Any) -> bool:
-        frame.charge(steps)
-        frame.bound[slot] = checked(item)
-        value = body(frame)
-        if value is True or value is False:
-            return bool(value)
-        raise _no_bool(name, value)
 
     return run

@@ -6,7 +6,7 @@ condition is compiled, so that a bad pattern or zone is an error at `check` and 
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
@@ -14,6 +14,7 @@ from typing import Any, Final
 from holdshort.policy.cel.hosts import host, in_cidr, in_domain, is_ip, parse_cidr, parse_domain
 from holdshort.policy.cel.paths import normalize_path, under
 from holdshort.policy.cel.patterns import MAX_PATTERN, Pattern, compile_pattern
+from holdshort.policy.cel.syntax import MACROS
 from holdshort.policy.cel.times import (
     ACCESSORS,
     duration_text,
@@ -25,7 +26,7 @@ from holdshort.policy.cel.times import (
 from holdshort.policy.cel.tokens import INT_MAX, INT_MIN, UINT_MAX
 from holdshort.policy.cel.values import TYPE_NAMES, ConditionFailed, TypeName, UInt, type_of
 
-__all__ = ["FUNCTIONS", "MAX_PATTERN", "Function"]
+__all__ = ["FUNCTIONS", "MAX_PATTERN", "Function", "usage"]
 
 Types = frozenset[str]
 
@@ -196,3 +197,15 @@ FUNCTIONS: Final[Mapping[str, Function]] = MappingProxyType(
         )
     }
 )
+
+
+def usage(name: str) -> str:
+    """Return how a function or macro is called, for people."""
+    if name in MACROS:
+        return f"x.{name}(item, ...)"
+    function = FUNCTIONS[name]
+    count = len(function.takes) - function.optional
+    letters: Sequence[str] = ("x", "y", "z")[:count]
+    if function.method and not function.plain:
+        return f"x.{name}({', '.join(letters[1:])})"
+    return f"{name}({', '.join(letters)})"

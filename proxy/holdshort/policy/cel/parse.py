@@ -5,6 +5,7 @@ Not read: message construction, optional syntax, names with a leading dot. What 
 
 from typing import Final, cast
 
+from holdshort.policy.cel.bounds import MAX_ITEMS, MAX_LOOPS, MAX_NESTING, measure
 from holdshort.policy.cel.syntax import (
     MACROS,
     Binary,
@@ -23,22 +24,10 @@ from holdshort.policy.cel.syntax import (
     Node,
     Select,
     Unary,
-    children,
 )
-from holdshort.policy.cel.tokens import INT_MAX, BadCondition, Token, tokenize
+from holdshort.policy.cel.tokens import INT_MAX, RESERVED, BadCondition, Token, tokenize
 
-__all__ = ["MAX_DEPTH", "MAX_ITEMS", "MAX_LOOPS", "MAX_NESTING", "MAX_NODES", "parse"]
-
-MAX_NODES: Final = 500
-"""Nodes of one tree."""
-MAX_DEPTH: Final = 100
-"""Levels of one tree: `a.b.c` has three, and so has `a && b && c`."""
-MAX_NESTING: Final = 24
-"""Brackets of any kind inside one another."""
-MAX_ITEMS: Final = 200
-"""Items of one list or map, and arguments of one call."""
-MAX_LOOPS: Final = 2
-"""Macros inside one another's bodies."""
+__all__ = ["parse"]
 
 _LEVELS: Final = (
     frozenset({"||"}),
@@ -46,10 +35,6 @@ _LEVELS: Final = (
     frozenset({"==", "!=", "<", "<=", ">", ">=", "in"}),
     frozenset({"+", "-"}),
     frozenset({"*", "/", "%"}),
-)
-_RESERVED: Final = frozenset(
-    {"as", "break", "const", "continue", "else", "for", "function", "if", "import", "let", "loop", "package"}
-    | {"namespace", "return", "var", "void", "while"}
 )
 _INSTEAD: Final = {"and": "&&", "or": "||", "not": "!", "if": "? :", "else": "? :"}
 
@@ -61,7 +46,7 @@ def parse(text: str) -> Node:
         BadCondition: it is no CEL expression, uses what is not supported, or is too big.
     """
     tree = _Parser(tokenize(text)).whole()
-    _measure(tree)
+    measure(tree)
     return tree
 
 
@@ -216,7 +201,7 @@ class _Parser:
 
     def _variable(self, macro: Token) -> str:
         token = self._next
-        if token.kind != "name" or token.text in _RESERVED | {"in", "true", "false", "null"}:
+        if token.kind != "name" or token.text in RESERVED | {"in", "true", "false", "null"}:
             raise BadCondition(f"`{macro.text}` takes a name for each item, and then a condition on it", token.offset)
         if token.text in self._bound:
             raise BadCondition(f"`{token.text}` is the outer macro's name; choose another", token.offset)
@@ -266,7 +251,7 @@ class _Parser:
             return Constant("bool", token.text == "true", token.offset)
         if token.text == "null":
             return Constant("null", None, token.offset)
-        if token.text == "in" or token.text in _RESERVED or token.text in {"and", "or", "not"}:
+        if token.text == "in" or token.text in RESERVED or token.text in {"and", "or", "not"}:
             self._at -= 1
             raise self._unexpected("a value")
         if not self._sees("("):
@@ -311,19 +296,3 @@ class _Parser:
         if len(entries) > MAX_ITEMS:
             raise BadCondition(f"a map of more than {MAX_ITEMS} entries", opened.offset)
         return MapOf(tuple(entries), opened.offset)
-
-
-def _measure(tree: Node) -> None:
-    """Refuse a tree that is too deep or too big; a loop, because a tree that is too deep cannot be walked."""
-    waiting = [(tree, 1)]
-    count = 0
-    while waiting:
-        node, depth = waiting.pop()
-        count += 1
-        if depth > MAX_DEPTH:
-            raise BadCondition(
-                f"more than {MAX_DEPTH} levels; a long chain of `||` is better an `in [...]`", node.offset
-            )
-        if count > MAX_NODES:
-            raise BadCondition(f"more than {MAX_NODES} parts; split it into several rules", node.offset)
-        waiting.extend((child, depth + 1) for child in children(node))

@@ -11,12 +11,17 @@ from typing import Final, Literal
 
 from holdshort.errors import HoldshortError
 
-__all__ = ["INT_MAX", "INT_MIN", "MAX_TEXT", "UINT_MAX", "BadCondition", "Token", "TokenKind", "tokenize"]
+__all__ = ["INT_MAX", "INT_MIN", "MAX_TEXT", "RESERVED", "UINT_MAX", "BadCondition", "Token", "TokenKind", "tokenize"]
 
 MAX_TEXT: Final = 4_000
 """Characters of one condition."""
 
 INT_MIN: Final = -(2**63)
+RESERVED: Final = frozenset(
+    {"as", "break", "const", "continue", "else", "for", "function", "if", "import", "let", "loop", "package"}
+    | {"namespace", "return", "var", "void", "while"}
+)
+"""Names that CEL keeps for itself."""
 INT_MAX: Final = 2**63 - 1
 UINT_MAX: Final = 2**64 - 1
 
