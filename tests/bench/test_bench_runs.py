@@ -58,3 +58,11 @@ def test_a_row_that_cannot_be_measured_says_why_below_the_table(capsys: pytest.C
     printed = capsys.readouterr().out
     assert "| direct |  1.000 |" in printed
     assert printed.endswith("nginx: not measured: it is not installed\n")
+
+
+def test_the_replay_of_a_long_log_is_measured() -> None:
+    command = [sys.executable, str(RUN.with_name("replay.py")), "--rows", "500"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    assert done.returncode == 0, done.stderr
+    assert "500 calls in " in done.stdout

@@ -132,8 +132,10 @@ def _speaks(rule: Rule, asked: Partly, gaps: set[Gap]) -> bool | None:
     if about and holds:
         return True
     gaps |= asked.asked
-    if not about or not asked.asked:
-        gaps |= {Gap.GROUPS, Gap.URI} & asked.gaps
+    if Gap.URI in asked.gaps:
+        gaps.add(Gap.URI)
+    if not about and rule.agents and Gap.GROUPS in asked.gaps:
+        gaps.add(Gap.GROUPS)
     return None
 
 

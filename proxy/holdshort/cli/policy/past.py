@@ -33,6 +33,7 @@ class Past:
     then: str = ""
     """What was said at the time."""
     policy_digest: str | None = None
+    """All of it, or its first digits."""
     facts: "ToolFacts | None" = None
     """What was known of the tool, where that was recorded."""
     groups: frozenset[str] | None = None
@@ -42,7 +43,7 @@ class Past:
     def words(self, policy: "Policy") -> list[str]:
         """Return what was said then, and whether the policy is still that one."""
         lines = [f"then: {self.then}"]
-        if self.policy_digest is not None and self.policy_digest != policy.digest:
+        if self.policy_digest is not None and not policy.digest.startswith(self.policy_digest):
             lines.append(f"the policy was another one then ({self.policy_digest[:12]}; it is {policy.digest[:12]} now)")
         if self.arguments is None:
             lines.append("the log holds no arguments; none are assumed unless `--args` gives them")
@@ -84,14 +85,14 @@ def find_row(folder: Path | None, sequence: int) -> Past:
     if row is None or row.sequence != sequence:
         fail_usage(f"--from-log: the log has no row {sequence}")
     fields: Mapping[str, Any] = row.fields
-    if fields.get("kind") not in {"verdict", "parked"} and not fields.get("tool"):
+    if fields.get("kind") != "verdict" and not fields.get("interruption"):
         fail_usage(f"--from-log: row {sequence} ({fields.get('kind')}) is about no call")
     known = _recorded(row, text)
     if fields.get("interruption"):
         parked = find_interruption(folder, str(fields["interruption"]))
         return parked if known is None else replace(parked, **known)
     detail = fields.get("detail") or {}
-    digest = detail.get("policy_digest")
+    digest = detail.get("policy_digest", detail.get("policy"))
     at = fields.get("at")
     reasons = ", ".join(f"{each['layer']}: {each['rule']}" for each in fields.get("because", ()))
     past = Past(
