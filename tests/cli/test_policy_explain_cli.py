@@ -69,6 +69,21 @@ async def test_another_policy_than_then_is_said(tmp_path: Path) -> None:
     assert "the policy was another one then" in told.stdout
 
 
+async def test_the_row_of_a_call_that_ran_says_which_policy_judged_it(tmp_path: Path) -> None:
+    async with scripted() as spy, world(tmp_path, spy, layer=LAYER) as proxy:
+        assert (await (await proxy.connect()).call("read")).text == "read done"
+        policy = proxy.core.in_force.policy()
+        rows = [json.loads(row.body) async for row in proxy.core.store.entries()]
+    number, row = next((place, row) for place, row in enumerate(rows, start=1) if row["kind"] == "verdict")
+    same = run(tmp_path, "--from-log", str(number), "--agent", "bot")
+    (tmp_path / "policy.yaml").write_text("rules: [{id: all, action: deny}]")
+    other = run(tmp_path, "--from-log", str(number), "--agent", "bot")
+
+    assert row["detail"] == {"policy": policy.digest[:12]}
+    assert "the policy was another one" not in same.stdout
+    assert f"the policy was another one then ({policy.digest[:12]}; it is " in other.stdout
+
+
 async def test_a_pinned_tool_brings_its_facts_and_a_changed_one_asks(tmp_path: Path) -> None:
     async with scripted(tools=[tool("read", read_only=True)]) as spy, world(tmp_path, spy, layer=LAYER) as proxy:
         await (await proxy.connect()).call("read")
