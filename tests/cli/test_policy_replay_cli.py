@@ -183,6 +183,9 @@ async def test_a_recording_that_was_changed_is_found_out(tmp_path: Path) -> None
     assert "the recording of row" in replay.stderr
     assert "nothing is replayed from it" in replay.stderr
     assert explain.exit_code == 2
+    verified = run("log", "verify", "--state-dir", str(tmp_path / "s"))
+    assert verified.exit_code == 1
+    assert verified.stdout == f"not as it was written: the recording of row {number} is not as it was written\n"
 
 
 async def test_times_agents_and_servers_choose_calls(tmp_path: Path) -> None:

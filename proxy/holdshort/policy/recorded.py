@@ -136,9 +136,9 @@ def _plain(question: Call | Access, gaps: set[Gap]) -> Call | Access | None:
 
 def with_pin(tool: ToolFacts, *, pinned: bool) -> ToolFacts:
     """Return the facts of a tool, known or not, as if it was as it is pinned, or was not."""
-    if isinstance(tool, ToolFacts):
-        return replace(tool, pinned=pinned)
     known: Any = tool
+    if isinstance(known, ToolFacts):
+        return replace(known, pinned=pinned)
     made = _Stand(known._asked, known._unknown, server=known.server, name=known.name, pinned=pinned)
     return cast("ToolFacts", made)
 

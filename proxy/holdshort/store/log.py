@@ -11,7 +11,7 @@ import apsw
 
 from holdshort.errors import HoldshortError
 from holdshort.interruption import fingerprint
-from holdshort.store.chain import GENESIS, BrokenLink, body_of, links, seal
+from holdshort.store.chain import GENESIS, BrokenLink, body_of, digest_of, links, seal
 from holdshort.store.connection import translated
 from holdshort.store.contract import ANY_ROW, LogEntry, LogFilter, NewEntry, Verification
 from holdshort.store.faults import fault
@@ -143,6 +143,7 @@ def _verified(connection: apsw.Connection) -> Verification:
             raise BrokenLink(rows + 1, f"the log ends at row {rows}; the checkpoint has seen row {noted[0]}")
         _check_stands(connection, stands, rows)
         _check_columns(connection)
+        _check_recordings(connection)
         ledger.check(connection, rows)
     except BrokenLink as broken:
         return Verification(rows=rows, problem=broken.problem, first_bad=broken.sequence)
@@ -168,6 +169,17 @@ def _check_columns(connection: apsw.Connection) -> None:
     ).fetchone()
     if found is not None:
         raise BrokenLink(int(found[0]), f"row {found[0]} is filed under another interruption than it speaks of")
+
+
+def _check_recordings(connection: apsw.Connection) -> None:
+    """What is still kept of a call is what its row names; that it is not kept any more is nothing wrong."""
+    found = connection.execute(
+        "SELECT recording.sequence, json_extract(log.body, '$.detail.recording'), recording.body FROM recording"
+        " LEFT JOIN log ON log.sequence = recording.sequence ORDER BY recording.sequence"
+    )
+    for sequence, digest, text in found:
+        if digest != digest_of(str(text)):
+            raise BrokenLink(int(str(sequence)), f"the recording of row {sequence} is not as it was written")
 
 
 def _all(connection: apsw.Connection) -> Iterable[tuple[int, str, bytes]]:
