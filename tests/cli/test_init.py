@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import anyio.to_thread
 import jsonschema_rs
 import pytest
 from ruamel.yaml import YAML
@@ -24,6 +25,8 @@ from holdshort.errors import HoldshortError
 from holdshort.policy import Action, Layer
 from holdshort.policy.cases import run_cases
 from holdshort.policy.coverage import cover
+from kit.ports import free_port
+from kit.process import running
 from kit.spy import SpyRecord
 
 LIAR = Path(__file__).with_name("lying_server.py")
@@ -72,9 +75,10 @@ def layer(folder: Path, **environ: str) -> Layer:
     return found
 
 
-def verdicts(folder: Path) -> dict[str, tuple[str, ...]]:
+def verdicts(folder: Path, **environ: str) -> dict[str, tuple[str, ...]]:
     """The tools of every rule, by the rule's id and action."""
-    return {f"{rule.id} {rule.action}": tuple(str(each.text) for each in rule.tools) for rule in layer(folder).rules}
+    rules = layer(folder, **environ).rules
+    return {f"{rule.id} {rule.action}": tuple(str(each.text) for each in rule.tools) for rule in rules}
 
 
 def files(folder: Path) -> dict[str, str]:
@@ -381,6 +385,35 @@ def test_a_command_after_two_dashes_is_a_server_and_none_of_its_words_are_ours(t
 
     [server] = load_config(tmp_path / "team" / "holdshort.yaml", {}).servers
     assert (server.label, server.command, server.args[-2:]) == ("things", command[0], ("--eras", "legacy"))
+
+
+async def test_a_hosted_server_is_asked_with_the_header_that_is_not_written_down(tmp_path: Path) -> None:
+    record, port = SpyRecord(tmp_path / "spy.jsonl"), free_port()
+    url = f"http://127.0.0.1:{port}/mcp"
+    words = ["--url", url, "--header", f"Authorization: Bearer {TOKEN}", "--name", "things"]
+    with running(record.command("--http", str(port))) as process:
+        await process.until_answers(url)
+        done = await anyio.to_thread.run_sync(lambda: init(tmp_path, *words))
+
+    text = (tmp_path / "holdshort.yaml").read_text()
+    assert f'  things:\n    url: "{url}"\n    headers: {{Authorization: "Bearer ${{THINGS_TOKEN}}"}}\n' in text
+    assert "export THINGS_TOKEN=" in done.stderr
+    assert record.received("tools/list")
+    assert "things-reads allow" in verdicts(tmp_path, THINGS_TOKEN=TOKEN)
+
+
+@pytest.mark.parametrize(
+    ("url", "label"),
+    [
+        ("http://tickets.127.0.0.1.invalid:9/mcp", "tickets"),
+        ("http://mcp.linear.invalid/mcp", "linear"),
+        ("http://127.0.0.1:9/mcp", "server"),
+    ],
+)
+def test_a_url_without_a_name_is_called_after_its_host(tmp_path: Path, url: str, label: str) -> None:
+    init(tmp_path, "--url", url, "--timeout", "5", code=1)
+
+    assert [server.label for server in load_config(tmp_path / "holdshort.yaml", {}).servers] == [label]
 
 
 def test_without_a_source_the_servers_of_the_file_that_is_there_are_asked(tmp_path: Path) -> None:

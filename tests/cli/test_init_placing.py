@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -51,6 +52,36 @@ def test_without_force_a_file_that_is_there_stays(tmp_path: Path) -> None:
         place([NewFile(tmp_path / "a", "n"), NewFile(tmp_path / "b", "n")], force=False)
 
     assert everything(tmp_path) == {"b": "old"}
+
+
+def test_where_there_are_no_hard_links_files_are_written_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_link(source: Path, target: Path) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", no_link)
+    place([NewFile(tmp_path / "a", "a", private=True)], force=False)
+    with pytest.raises(NotPlaced, match="it is there already"):
+        place([NewFile(tmp_path / "b", "b"), NewFile(tmp_path / "a", "new")], force=False)
+
+    assert everything(tmp_path) == {"a": "a"}
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o600
+
+
+def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[int] = []
+
+    def full(handle: int) -> None:
+        written.append(handle)
+        if len(written) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(NotPlaced, match="no space left on device"):
+        place([NewFile(tmp_path / "new" / name, "n") for name in ("a", "b")], force=False)
+
+    assert everything(tmp_path) == {}
 
 
 def test_with_force_files_are_replaced_and_nothing_else_is_left(tmp_path: Path) -> None:

@@ -125,6 +125,34 @@ def test_a_choice_of_tools_and_unknown_keys_are_told(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("block", "kept", "told"),
+    [
+        ('{"command": "cat", "url": "http://x"}', {"command": "cat"}, "the command is taken"),
+        ('{"command": "cat", "headers": {"A": "b"}}', {"command": "cat"}, "`headers` is not taken over"),
+        ('{"url": "http://x", "env": {"A": "b"}}', {"url": "http://x"}, "`env` is not taken over"),
+        ('{"command": "cat", "cwd": "below"}', {"command": "cat", "cwd": "below"}, "relative to the new"),
+        ('{"command": ["cat"], "environment": {"A": "b"}}', {"command": "cat", "env": {"A": "b"}}, None),
+        ('{"command": "cat", "cwd": "/there"}', {"command": "cat", "cwd": "/there"}, None),
+    ],
+)
+def test_what_does_not_go_together_is_sorted_out(
+    tmp_path: Path, block: str, kept: dict[str, Any], told: str | None
+) -> None:
+    found = read(tmp_path, f'{{"mcpServers": {{"a": {block}}}}}')
+
+    assert found.servers["a"] == kept
+    assert len(found.notes) == (told is not None)
+    assert told is None or told in found.notes[0]
+
+
+def test_the_values_of_a_yaml_file_are_values(tmp_path: Path) -> None:
+    text = "mcpServers:\n  a: {command: cat, trust_annotations: false, timeout: 30, env: null}\n  b: {disabled: true}"
+    found = read(tmp_path, text, "holdshort.yaml")
+
+    assert found.servers == {"a": {"command": "cat", "trust_annotations": False, "timeout": "30"}}
+
+
 def test_of_many_projects_in_one_file_only_the_one_here_counts(tmp_path: Path) -> None:
     here, other = tmp_path / "here", tmp_path / "other"
     (here / "below").mkdir(parents=True)

@@ -105,6 +105,7 @@ def init_command(
     from holdshort.cli.init.placing import difference, place
     from holdshort.cli.init.planning import check_files, planned, readable
     from holdshort.cli.init.secrets import Secrets
+    from holdshort.cli.init.sources import given_blocks
 
     command: list[str] | None = ctx.meta.get(_COMMAND)
     ways = [way for way in (source, client, url, command) if way is not None]
@@ -129,7 +130,7 @@ def init_command(
     if own:
         found, surveys = _survey_own(folder / _CONFIG, timeout)
     else:
-        blocks = _blocks(folder, source, client, url, header or [], command, name)
+        blocks = given_blocks(folder, source, client, url, header or [], command, name)
         if not keep_secrets:
             blocks = {label: secrets.hide(label, block) for label, block in blocks.items()}
         found = readable(blocks, {**os.environ, **secrets.values})
@@ -156,95 +157,6 @@ def init_command(
     _tell(folder, servers, environ=os.environ, own=own, dry_run=dry_run)
     if any(server.error is not None for server in servers):
         raise typer.Exit(1)
-
-
-def _blocks(
-    folder: Path,
-    source: Path | None,
-    client: str | None,
-    url: str | None,
-    headers: list[str],
-    command: list[str] | None,
-    name: str | None,
-) -> dict[str, dict[str, Any]]:
-    """Return the servers that were given, by labels that can be used."""
-    from holdshort.cli.init.given import filled_in, kept_as_text, rename
-    from holdshort.config.servers import check_label
-    from holdshort.server.naming import label_of
-
-    if source is not None or client is not None:
-        given: dict[str, dict[str, Any]] = {}
-        for file in [source] if source is not None else _client_files(client or "", folder):
-            read = _read(file, folder, given)
-            project = file.resolve().parent
-            given |= {label: filled_in(block, _project(project)) for label, block in read.items()}
-    elif url is not None:
-        block: dict[str, Any] = {"url": url.replace("${", "$${")}
-        pairs = [line.partition(":") for line in headers]
-        for line, (key, colon, _) in zip(headers, pairs, strict=True):
-            if not colon or not key.strip():
-                fail_usage(f"--header: expected `NAME: VALUE`, got `{line.split(':')[0][:40]}`")
-        if pairs:
-            block["headers"] = {key.strip(): value.strip() for key, _, value in pairs}
-        given = {name if name is not None else _label_of_url(url): block}
-    else:
-        if not command:
-            fail_usage(f"there is no command after `--`; {_EXAMPLES}")
-        words = kept_as_text(command)
-        block = {"command": words[0]}
-        if words[1:]:
-            block["args"] = words[1:]
-        given = {name if name is not None else label_of(command): block}
-    if name is not None and (problem := check_label(name)) is not None:
-        fail_usage(f"--name: {problem}")
-    blocks: dict[str, dict[str, Any]] = {}
-    for label, block in given.items():
-        ours = rename(label, block, list(blocks))
-        if ours != label:
-            _say(f"note: server `{_inert(label)}` is called `{ours}` here: a label is what a tool's name starts with")
-        blocks[ours] = block
-    return blocks
-
-
-def _read(file: Path, folder: Path, known: Mapping[str, object]) -> dict[str, dict[str, Any]]:
-    from holdshort.cli.init.clients import read_source
-
-    found = read_source(file, folder)
-    for note in found.notes:
-        _say(f"note: {_inert(note)}")
-    return {label: block for label, block in found.servers.items() if label not in known}
-
-
-def _client_files(client: str, folder: Path) -> list[Path]:
-    from holdshort.cli.init.places import CLIENTS, client_files
-    from holdshort.policy.words import unknown
-
-    if client not in CLIENTS:
-        fail_usage(f"--from-client: {unknown('client', client, CLIENTS)}")
-    places = client_files(client, folder, Path.home(), sys.platform, os.environ)
-    found = [place for place in places if place.is_file()]
-    if not found:
-        looked = "".join(f"\n  {place}" for place in places)
-        fail_usage(f"--from-client: there is no file of {client}; looked for{looked}")
-    for place in found:
-        _say(f"reading {place}")
-    return found
-
-
-def _project(folder: Path) -> Path:
-    """The project that a client's file is about: clients keep theirs in a folder of their own, such as `.vscode`."""
-    return folder.parent if folder.name in {".vscode", ".cursor", ".zed", ".gemini", ".codex"} else folder
-
-
-def _label_of_url(url: str) -> str:
-    from urllib.parse import urlsplit
-
-    try:
-        host = urlsplit(url).hostname or ""
-    except ValueError:
-        host = ""
-    parts = [part for part in host.split(".") if part not in {"mcp", "www", "api"}]
-    return (parts[0] if parts and not parts[0].isdigit() else "server").replace("_", "-")
 
 
 def _survey(found: "Readable", seconds: float) -> "Mapping[str, Survey]":
