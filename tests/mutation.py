@@ -53,9 +53,11 @@ mutate_only_covered_lines = false
 """
 
 SETTINGS = """
-from hypothesis import settings
+from hypothesis import Phase, settings
 
-settings.register_profile("mutation", derandomize=True, database=None, deadline=None, max_examples=60)
+# A mutant that was seen needs no smallest example.
+seen = (Phase.explicit, Phase.generate)
+settings.register_profile("mutation", derandomize=True, database=None, deadline=None, max_examples=60, phases=seen)
 settings.load_profile("mutation")
 """
 

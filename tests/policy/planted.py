@@ -48,7 +48,7 @@ FAULTS = (
     Fault("decide", "decisions &=", "decisions ="),
     Fault(
         "decide",
-        "(r.expires_after or expires_after for r in rules)",
+        "(expires_after if r.expires_after is None else r.expires_after for r in rules)",
         "(r.expires_after for r in rules if r.expires_after)",
     ),
     Fault("decide", 'rule.execute or "claimed" for', 'rule.execute or "on_decision" for'),

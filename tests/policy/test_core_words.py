@@ -41,8 +41,8 @@ LONG = "x" * 300
         (
             "_push_",
             (
-                "bad glob `_push_`: it names no server; write `*__push` for that tool on every server, or `push__*` for "
-                "every tool of that server"
+                "bad glob `_push_`: it names no server; write `*__push` for that tool on every server, or `push__*` "
+                "for every tool of that server"
             ),
         ),
         (
@@ -322,9 +322,9 @@ def test_conditions_about_lists_see_the_tool_and_the_caller_and_no_arguments() -
     class Sees(Says):
         """Static by its own word; answers true where it sees what a list has to show it."""
 
-        def __call__(self, asked: Any) -> bool:
-            subject = asked.tool.name if isinstance(asked, Call) else asked.name
-            return (subject, asked.caller.agent, dict(asked.arguments), asked.now.year) == ("x", "local", {}, 1970)
+        def __call__(self, call: Any) -> bool:
+            subject = call.tool.name if isinstance(call, Call) else call.name
+            return (subject, call.caller.agent, dict(call.arguments), call.now.year) == ("x", "local", {}, 1970)
 
     hiding = compile_policy(
         [

@@ -268,6 +268,12 @@ def test_8_a_term_that_a_rule_does_not_say_is_the_default_so_that_one_more_layer
     )
 
 
+def test_8_a_rule_that_lets_no_time_pass_is_the_soonest() -> None:
+    hasty = Layer("a", (rule("a", "ask", expires_after=timedelta(0)),))
+
+    assert decide(policy(hasty, Layer("b", (rule("b", "ask"),))), call()).terms.expires_after == timedelta(0)
+
+
 def test_8_reject_is_always_left_to_approvers() -> None:
     apart = [Layer(kind, (rule(kind, "ask", decisions=frozenset({kind})),)) for kind in ("approve", "edit")]
 

@@ -265,7 +265,9 @@ def combine_terms(rules: Sequence[Rule], expires_after: timedelta) -> Terms:
     return Terms(
         approvers=tuple(dict.fromkeys(rule.approvers for rule in rules if rule.approvers is not None)),
         required_approvals=max((r.required_approvals for r in rules if r.required_approvals is not None), default=1),
-        expires_after=min((r.expires_after or expires_after for r in rules), default=expires_after),
+        expires_after=min(
+            (expires_after if r.expires_after is None else r.expires_after for r in rules), default=expires_after
+        ),
         decisions=decisions | {"reject"},
         execute="on_decision" if executes == {"on_decision"} else "claimed",
         grants=all((r.required_approvals or 1) == 1 if r.grants is None else r.grants for r in rules),
