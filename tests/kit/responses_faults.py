@@ -8,7 +8,7 @@
 | `Lost()` | a connection that drops without one byte | is used up, the response is stored |
 | `Cut(after)` | a stream (or a body) that stops in the middle of something | is used up, the response is stored |
 | `Garbage(after)` | an event that is no JSON | is used up, the response is stored |
-| `Hold(after)` | nothing, until `release` | is used up when it goes on |
+| `Hold(after)` | nothing more, until `release` | is used up when it goes on; in a stream, before |
 | `Gone()` | what a caller sees whose previous response has expired | is kept |
 
 `after` counts the events that still arrive whole.

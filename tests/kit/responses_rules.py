@@ -104,7 +104,9 @@ def check_items(items: Sequence[Item], param: str = "input") -> None:
         _check_item(item, f"{param}[{index}]")
 
 
-def _check_item(item: Item, at: str) -> None:
+def _check_item(item: Any, at: str) -> None:
+    if not isinstance(item, Mapping):
+        raise wrong_value(at, f"Invalid type for '{at}': expected an input item.", "invalid_type")
     word = item.get("type", "message")
     kind = ITEMS.get(word)
     if kind is None:

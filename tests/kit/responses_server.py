@@ -54,6 +54,7 @@ class Received:
     text: str
     """The body, to the letter."""
     headers: dict[str, str] = field(repr=False)
+    """All but the key: it may be a real one."""
     status: int | None = None
     """Of the answer; None while it is looked at, 0 for an answer that was never sent."""
     fault: str | None = None
@@ -74,7 +75,7 @@ class ResponsesServer:
         self.received: list[Received] = []
         self.url = ""
         """What a client takes as its base URL, once this listens."""
-        self._released = anyio.Event()
+        self._gate = anyio.Semaphore(0)
         self.app = Starlette(
             routes=[
                 Route("/v1/responses", self._counted(self._create), methods=["POST"]),
@@ -95,9 +96,13 @@ class ResponsesServer:
         return [one for one in self.received if (one.method, one.path) == ("POST", "/v1/responses")]
 
     def release(self) -> None:
-        """Let everything that is held go on."""
-        self._released.set()
-        self._released = anyio.Event()
+        """Let one answer that is held go on, or the next one that will be."""
+        self._gate.release()
+
+    def release_all(self) -> None:
+        """Let everything that is held now go on."""
+        for _ in range(self._gate.statistics().tasks_waiting):
+            self._gate.release()
 
     async def until_asked(self, times: int, within: float = 15.0) -> None:
         """Wait until the model was asked `times` times."""
@@ -115,7 +120,8 @@ class ResponsesServer:
         async def endpoint(request: Request) -> Response:
             text = (await request.body()).decode(errors="surrogateescape")
             number = len(self.received) + 1
-            one = Received(number, request.method, request.url.path, text, dict(request.headers))
+            headers = {name: value for name, value in request.headers.items() if name != "authorization"}
+            one = Received(number, request.method, request.url.path, text, headers)
             self.received.append(one)
             identity = {"x-request-id": f"req_{number:032x}"}
             try:
@@ -134,6 +140,7 @@ class ResponsesServer:
         return endpoint
 
     async def _create(self, request: Request, one: Received) -> Response:
+        number = len(self.asked)
         fault = self.faults.popleft() if self.faults else None
         one.fault = None if fault is None else type(fault).__name__
         if isinstance(fault, Refuse):
@@ -145,8 +152,8 @@ class ResponsesServer:
         answered: Response | None = None
         try:
             if fault == Hold(0):
-                await self._released.wait()
-            response = self.service.create(asked, len(self.asked), fault if isinstance(fault, Fail) else None)
+                await self._gate.acquire()
+            response = self.service.create(asked, number, fault if isinstance(fault, Fail) else None)
             one.response_id = response["id"]
             if isinstance(fault, Lost):
                 return Lonely()
@@ -157,7 +164,7 @@ class ResponsesServer:
                 answered = Streamed(
                     response,
                     on_the_way,
-                    released=lambda: self._released,
+                    released=self._gate.acquire,
                     ended=lambda: asked.hold_conversation(False),
                 )
                 return answered
@@ -215,7 +222,7 @@ async def serving_responses(
             try:
                 yield model
             finally:
-                model.release()
+                model.release_all()
                 server.should_exit = True
 
 

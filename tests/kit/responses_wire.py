@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from typing import Any
 
@@ -63,7 +63,7 @@ class Streamed(Response):
         response: Mapping[str, Any],
         fault: StreamFault | None,
         *,
-        released: Callable[[], anyio.Event],
+        released: Callable[[], Awaitable[None]],
         ended: Callable[[], None],
     ) -> None:
         super().__init__()
@@ -87,7 +87,7 @@ class Streamed(Response):
 
 
 async def _frames(
-    response: Mapping[str, Any], fault: StreamFault | None, released: Callable[[], anyio.Event]
+    response: Mapping[str, Any], fault: StreamFault | None, released: Callable[[], Awaitable[None]]
 ) -> AsyncGenerator[bytes]:
     for number, event in enumerate(events(response)):
         whole = frame(event)
@@ -104,7 +104,7 @@ async def _frames(
                     yield f'event: {event["type"]}\ndata: {{"type": "{event["type"]}", "seq\n\n'.encode()
                     continue
                 case Hold():
-                    await released().wait()
+                    await released()
         yield whole
 
 

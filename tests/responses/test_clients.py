@@ -173,3 +173,4 @@ async def test_the_record_has_the_bytes_that_were_sent(model: Open) -> None:
     [one] = server.asked
     assert one.text == '{"model":"gpt-test","input":"grüß dich"}'
     assert int(one.headers["content-length"]) == len(one.text.encode())
+    assert "authorization" not in one.headers

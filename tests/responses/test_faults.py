@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import anyio
 import pytest
 from openai import APIConnectionError, APIError, AsyncOpenAI, BadRequestError, InternalServerError, RateLimitError
 
@@ -24,6 +23,11 @@ async def say(client: AsyncOpenAI, **more: Any) -> str:
 async def kinds(client: AsyncOpenAI) -> list[str]:
     stream: Any = await client.responses.create(model="gpt-test", input="hello", stream=True)
     return [event.type async for event in stream]
+
+
+async def listen(stream: Any, heard: list[str]) -> None:
+    async for event in stream:
+        heard.append(event.type)  # noqa: PERF401 (what was heard before an error counts)
 
 
 async def test_too_many_requests_names_the_seconds_to_wait_and_keeps_the_turn(model: Open) -> None:
@@ -95,10 +99,13 @@ async def test_a_stream_that_is_cut_politely_simply_ends(model: Open) -> None:
 
 
 async def test_a_stream_that_is_cut_in_an_event_is_a_broken_connection(model: Open) -> None:
-    async with model(ONE, TWO, faults=(Cut(after=2),)) as (server, client):
+    async with model(ONE, TWO, faults=(Cut(after=3),)) as (server, client):
+        stream: Any = await client.responses.create(model="gpt-test", input="hello", stream=True)
+        heard: list[str] = []
         with pytest.raises(APIConnectionError):
-            await kinds(client)
+            await listen(stream, heard)
 
+        assert heard == ["response.created", "response.in_progress", "response.output_item.added"]
         assert server.asked[0].response_id in server.service.memory.responses
         assert await say(client) == "the second answer"
 
@@ -116,19 +123,18 @@ async def test_an_event_that_is_no_json_is_an_error_of_the_client(model: Open) -
 
 
 async def test_an_answer_is_held_until_it_is_released(model: Open) -> None:
-    async with model(ONE, faults=(Hold(),)) as (server, client):
+    async with model(ONE, TWO, faults=(Hold(), None)) as (server, client):
 
-        async def release() -> list[int | None]:
+        async def pass_and_release() -> tuple[str, int | None]:
             await server.until_asked(1)
-            with anyio.move_on_after(0.05):
-                await server.until_asked(2)
-            seen = [one.status for one in server.asked]
+            other = await say(client)
+            status = server.asked[0].status
             server.release()
-            return seen
+            return other, status
 
-        said, seen = await together(say(client), release())
+        said, (other, status) = await together(say(client), pass_and_release())
 
-        assert (said, seen) == ("the first answer", [None])
+        assert (said, other, status) == ("the second answer", "the first answer", None)
 
 
 async def test_a_stream_is_held_in_its_middle(model: Open) -> None:

@@ -93,6 +93,21 @@ async def test_a_lost_answer_is_told_again_to_who_asks_the_same(tmp_path: Path) 
     assert lost["text"] == heard["text"]
 
 
+async def test_a_stream_of_the_process_is_cut_after_the_events_that_were_let_through(tmp_path: Path) -> None:
+    async with served(tmp_path, faults=[{"cut": {"after": 4}}]) as (client, _):
+        heard: list[int] = []
+        stream: Any = await client.responses.create(model="gpt-test", input="pay", stream=True)
+
+        async def listen() -> None:
+            async for event in stream:
+                heard.append(event.sequence_number)  # noqa: PERF401 (what was heard before an error counts)
+
+        with pytest.raises(APIConnectionError):
+            await listen()
+
+    assert heard == [0, 1, 2, 3]
+
+
 async def test_stored_responses_are_forgotten_on_demand(tmp_path: Path) -> None:
     async with served(tmp_path) as (client, kit):
         first = await client.responses.create(model="gpt-test", input="pay")

@@ -57,6 +57,11 @@ PAIRS: list[tuple[JSON, JSON, str]] = [
         {"type": "apply_patch_call_output", "call_id": "call_1", "status": "completed"},
         "apply patch call",
     ),
+    (
+        {"type": "computer_call", "call_id": "call_1", "action": {"type": "screenshot"}},
+        {"type": "computer_call_output", "call_id": "call_1", "output": {"type": "computer_screenshot"}},
+        "computer call",
+    ),
 ]
 by_kind = pytest.mark.parametrize(("call", "output", "words"), PAIRS, ids=[words for _, _, words in PAIRS])
 
@@ -237,7 +242,8 @@ async def test_a_tool_that_the_service_would_not_take(model: Open, tool: JSON, w
         assert problem["param"].startswith("tools[0]")
 
 
-BAD_INPUTS: list[tuple[JSON, str, str]] = [
+BAD_INPUTS: list[tuple[Any, str, str]] = [
+    ("hello", "Invalid type for 'input[0]': expected an input item.", "input[0]"),
     ({"type": "call"}, "Invalid value: 'call'. Supported values are:", "input[0].type"),
     ({**CALL, "id": "call_1"}, "Invalid 'input[0].id': 'call_1'. Expected an ID that begins with 'fc'.", "input[0].id"),
     ({**CALL, "call_id": ""}, "Invalid 'input[0].call_id': empty string.", "input[0].call_id"),
@@ -255,7 +261,7 @@ BAD_INPUTS: list[tuple[JSON, str, str]] = [
 
 
 @pytest.mark.parametrize(("item", "words", "param"), BAD_INPUTS, ids=[words for _, words, _ in BAD_INPUTS])
-async def test_an_item_that_the_service_would_not_take(model: Open, item: JSON, words: str, param: str) -> None:
+async def test_an_item_that_the_service_would_not_take(model: Open, item: Any, words: str, param: str) -> None:
     async with model() as (_, client):
         problem = await refused(client, [item])
 
