@@ -49,8 +49,15 @@ class Partly:
 def call_record(call: Call, *, pins_counted: bool) -> dict[str, Any]:
     """Return what is to be kept of a call beside its arguments, as JSON values."""
     tool = call.tool
-    facts: dict[str, Any] = {name: getattr(tool, name) for name in _FACTS}
-    return {"tool": {**facts, "pinned": tool.pinned if pins_counted else None}, "caller": _caller_record(call.caller)}
+    facts = {
+        "title": tool.title,
+        "read_only": tool.read_only,
+        "destructive": tool.destructive,
+        "idempotent": tool.idempotent,
+        "open_world": tool.open_world,
+        "pinned": tool.pinned if pins_counted else None,
+    }
+    return {"tool": facts, "caller": _caller_record(call.caller)}
 
 
 def access_record(access: Access) -> dict[str, Any]:
