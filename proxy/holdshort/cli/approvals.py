@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -17,6 +17,7 @@ from holdshort.cli.asking import (
     TokenFile,
     Url,
     Yes,
+    find_one,
     finding,
     now,
     print_json,
@@ -26,9 +27,6 @@ from holdshort.cli.asking import (
     say,
     usage,
 )
-
-if TYPE_CHECKING:
-    from holdshort.cli.endpoint import Connection
 
 __all__ = ["app"]
 
@@ -92,7 +90,7 @@ def show(
     from holdshort.cli.cards import card
 
     with reported():
-        record = _find(reach(url, state_dir, token_file), call_id)
+        record = find_one(reach(url, state_dir, token_file), "interruptions", "call", call_id)
         print_json(record) if as_json else print(card(record, now()))
 
 
@@ -237,7 +235,7 @@ def resolve(
     """
     with reported():
         connection = reach(url, state_dir, token_file)
-        record = _find(connection, call_id)
+        record = find_one(connection, "interruptions", "call", call_id)
         settled = connection.ask("POST", f"/v1/interruptions/{record['id']}/resolve", {"ran": ran, "note": note})
         print_json(settled) if as_json else say(f"{settled['state']}: {settled['id']}")
 
@@ -282,7 +280,9 @@ def login(
     """
     with reported():
         connection = reach(url, state_dir, token_file)
-        following = "/" if call_id is None else f"/review/{_find(connection, call_id)['id']}"
+        following = "/"
+        if call_id is not None:
+            following = f"/review/{find_one(connection, 'interruptions', 'call', call_id)['id']}"
         print(connection.ask("POST", "/v1/login-links", {"next": following})["url"])
 
 
@@ -299,7 +299,7 @@ def _decide(
 
     with reported():
         connection = reach(*where)
-        record = _find(connection, call_id)
+        record = find_one(connection, "interruptions", "call", call_id)
         say(card(record, now()))
         if fingerprint is not None and fingerprint != record["fingerprint"]:
             finding(f"this is not the call you mean: its fingerprint is {record['fingerprint']}")
@@ -338,33 +338,6 @@ def _confirm(decision: str) -> None:
     sys.stderr.flush()
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         finding("nothing was decided")
-
-
-def _find(connection: "Connection", call_id: str) -> dict[str, Any]:
-    """Return the call with this id, or the one whose id begins or ends so."""
-    from holdshort.cli.endpoint import Told
-
-    if call_id and all(character.isalnum() or character in "-_.~" for character in call_id):
-        try:
-            return connection.ask("GET", f"/v1/interruptions/{call_id}")
-        except Told as told:
-            if told.status != 404:
-                raise
-    found: dict[str, dict[str, Any]] = {}
-    cursor: str | None = None
-    for _ in range(25):
-        page = connection.ask("GET", "/v1/interruptions", limit=200, cursor=cursor)
-        for record in page["interruptions"]:
-            if call_id and (record["id"].startswith(call_id) or record["id"].endswith(call_id)):
-                found[record["id"]] = record
-        cursor = page["next_cursor"]
-        if cursor is None:
-            break
-    if not found:
-        finding(f"there is no call `{call_id}`")
-    if len(found) > 1:
-        usage(f"`{call_id}` means {len(found)} calls: {', '.join(sorted(found)[:5])}")
-    return next(iter(found.values()))
 
 
 def _arguments(given: str | None, record: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
 
 import typer
 
@@ -20,6 +20,7 @@ __all__ = [
     "TokenFile",
     "Url",
     "Yes",
+    "find_one",
     "finding",
     "now",
     "print_json",
@@ -35,6 +36,8 @@ StateDir = Annotated[Path | None, typer.Option("--state-dir", metavar="DIR", hel
 TokenFile = Annotated[Path | None, typer.Option("--token-file", metavar="FILE", help="Holds an approver's token.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask back.")]
+
+_MOST_PAGES: Final = 25
 
 
 def reach(url: str | None, state_dir: Path | None, token_file: Path | None) -> "Connection":
@@ -67,6 +70,33 @@ def reported() -> Generator[None]:
         # Whoever read us has enough. Python would complain again while it closes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(0) from None
+
+
+def find_one(connection: "Connection", listed_as: str, noun: str, wanted: str) -> dict[str, Any]:
+    """Return the record of `/v1/{listed_as}` with this id, or the one whose id begins or ends so."""
+    from holdshort.cli.endpoint import Told
+
+    if wanted and all(character.isalnum() or character in "-_.~" for character in wanted):
+        try:
+            return connection.ask("GET", f"/v1/{listed_as}/{wanted}")
+        except Told as told:
+            if told.status != 404:
+                raise
+    found: dict[str, dict[str, Any]] = {}
+    cursor: str | None = None
+    for _ in range(_MOST_PAGES):
+        page = connection.ask("GET", f"/v1/{listed_as}", limit=200, cursor=cursor)
+        for record in page[listed_as]:
+            if wanted and (record["id"].startswith(wanted) or record["id"].endswith(wanted)):
+                found[record["id"]] = record
+        cursor = page["next_cursor"]
+        if cursor is None:
+            break
+    if not found:
+        finding(f"there is no {noun} `{wanted}`")
+    if len(found) > 1:
+        usage(f"`{wanted}` means {len(found)} {noun}s: {', '.join(sorted(found)[:5])}")
+    return next(iter(found.values()))
 
 
 def finding(words: str) -> NoReturn:

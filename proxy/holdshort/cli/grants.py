@@ -1,7 +1,7 @@
 """`holdshort grants`: what is approved in advance, at the running proxy's own endpoint. Grants are made by `approvals
 approve --remember`; here they are looked at and ended."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -10,18 +10,14 @@ from holdshort.cli.asking import (
     StateDir,
     TokenFile,
     Url,
-    finding,
+    find_one,
     now,
     print_json,
     print_table,
     reach,
     reported,
     say,
-    usage,
 )
-
-if TYPE_CHECKING:
-    from holdshort.cli.endpoint import Connection
 
 __all__ = ["app"]
 
@@ -81,7 +77,7 @@ def show(
     from holdshort.cli.grant_cards import grant_card
 
     with reported():
-        grant = _find(reach(url, state_dir, token_file), grant_id)
+        grant = find_one(reach(url, state_dir, token_file), "grants", "grant", grant_id)
         print_json(grant) if as_json else print(grant_card(grant))
 
 
@@ -108,7 +104,7 @@ def revoke(
 
     with reported():
         connection = reach(url, state_dir, token_file)
-        grant = _find(connection, grant_id)
+        grant = find_one(connection, "grants", "grant", grant_id)
         say(grant_card(grant))
         if not dry_run:
             grant = connection.ask("POST", f"/v1/grants/{grant['id']}/revoke", {})
@@ -144,30 +140,3 @@ def propose(
             print("\n\n".join(proposal_card(proposal) for proposal in found["proposals"]))
         else:
             say("nothing was approved often enough in the same shape to propose a grant")
-
-
-def _find(connection: "Connection", grant_id: str) -> dict[str, Any]:
-    """Return the grant with this id, or the one whose id begins or ends so."""
-    from holdshort.cli.endpoint import Told
-
-    if grant_id and all(character.isalnum() or character in "-_.~" for character in grant_id):
-        try:
-            return connection.ask("GET", f"/v1/grants/{grant_id}")
-        except Told as told:
-            if told.status != 404:
-                raise
-    found: dict[str, dict[str, Any]] = {}
-    cursor: str | None = None
-    for _ in range(25):
-        page = connection.ask("GET", "/v1/grants", limit=200, cursor=cursor)
-        for grant in page["grants"]:
-            if grant_id and (grant["id"].startswith(grant_id) or grant["id"].endswith(grant_id)):
-                found[grant["id"]] = grant
-        cursor = page["next_cursor"]
-        if cursor is None:
-            break
-    if not found:
-        finding(f"there is no grant `{grant_id}`")
-    if len(found) > 1:
-        usage(f"`{grant_id}` means {len(found)} grants: {', '.join(sorted(found)[:5])}")
-    return next(iter(found.values()))
