@@ -30,6 +30,7 @@ from holdshort.server.file_watch import FileWatch
 from holdshort.server.in_force import InForce
 from holdshort.server.reloading import Reloader, changed_keys
 from holdshort.store import open_store
+from holdshort.store.faults import arm, disarm
 from kit.process import until
 
 
@@ -190,6 +191,25 @@ async def test_one_line_permits_one_change(tmp_path: Path) -> None:
         assert in_force.policy() is asking
         assert "add this line" in await put(ALLOW_X)
         assert await put({**ALLOW_X, **line}) == "reload"
+
+
+@pytest.mark.parametrize("action", ["raise", "enospc", "eio"])
+@pytest.mark.parametrize("point", ["policy.reload", "audit.append"])
+async def test_a_policy_that_cannot_be_recorded_does_not_come_into_force(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, point: str, action: str
+) -> None:
+    monkeypatch.setattr(reloading, "_TRY_AGAIN_SECONDS", 0.2)
+    async with reloads(tmp_path) as (in_force, put):
+        before = in_force.policy()
+        arm(f"{point}:1:{action}")
+        told = await put({**ASK_X, "default": "deny"})
+        while_it_failed = in_force.policy()
+        disarm()
+        await until(lambda: in_force.policy() is not before, "the next attempt")
+
+        assert "cannot be recorded" in told
+        assert while_it_failed is before
+        assert in_force.refusal is None
 
 
 async def test_files_that_cannot_be_read_in_time_keep_neither_policy_nor_the_watch(
