@@ -132,6 +132,17 @@ async def test_the_pieces_of_a_stream_are_the_whole(model: Open) -> None:
     }
 
 
+async def test_nothing_is_told_before_its_time(model: Open) -> None:
+    async with model(Turn(Reasoning("hm"), Call("pay", {"amount": 5}), Text("paid"))) as (_, client):
+        events = await stream_of(client)
+
+    begun = [event["item"] for event in events if event["type"] == "response.output_item.added"]
+    assert [event["response"]["output"] for event in events[:2]] == [[], []]
+    assert {event["response"]["status"] for event in events[:2]} == {"in_progress"}
+    assert [item.get("status") for item in begun] == [None, "in_progress", "in_progress"]
+    assert (begun[0]["summary"], begun[1]["arguments"], begun[2]["content"]) == ([], "", [])
+
+
 async def test_a_streamed_response_is_the_one_that_is_not_streamed(model: Open) -> None:
     bodies: list[JSON] = []
     for stream in (True, False):
