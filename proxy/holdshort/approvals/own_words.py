@@ -12,8 +12,8 @@ OWN_STATE_WORDS: Final[Mapping[State, str]] = {
     State.APPROVED: "Approved. The agent may run it once, when it comes back for it.",
     State.ANSWERED: "Answered in the tool's place. The agent does not run it.",
     State.EXECUTING: "The agent took it to run it, and has not said yet what came of it.",
-    State.EXECUTED: "It ran, or so the agent says.",
-    State.FAILED: "It did not run, or so the agent says.",
+    State.EXECUTED: "It is reported to have run.",
+    State.FAILED: "It is reported not to have run.",
     State.UNKNOWN: "The agent took it and did not say what came of it. It may have run; look before you decide more.",
 }
 OWN_OUTCOME_WORDS: Final[Mapping[OutcomeKind, str]] = {
