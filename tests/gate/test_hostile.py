@@ -156,6 +156,7 @@ async def test_no_row_holds_the_password_in_a_uri(tmp_path: Path, era: str) -> N
         assert len(rows) == 5
         assert "s3cret" not in str(rows)
         assert rows[0]["detail"]["name"] == "db://db.example/table"
+        assert (await proxy.core.store.verify()).problem is None
 
 
 async def read_anything(call: Incoming) -> Json:
