@@ -266,3 +266,26 @@ def test_a_command_that_makes_no_sense_says_what_to_write(
 
     assert (done.exit_code, done.stdout) == (2, "")
     assert message in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("record", "missing"),
+    [({"arguments": False}, "arguments"), ({"max_bytes": "1KiB"}, "too_large")],
+    ids=["switched off", "too large"],
+)
+async def test_without_its_arguments_a_call_is_judged_by_what_else_was_recorded(
+    tmp_path: Path, record: dict[str, Any], missing: str
+) -> None:
+    async with (
+        scripted(tools=[tool("read", read_only=True)]) as spy,
+        world(tmp_path, spy, layer=LAYER, record=record) as p,
+    ):
+        await (await p.connect()).call("read", {"x": "only-here " * 200})
+        facts = replayed(tmp_path, {"version": 1, "rules": [{"id": "r", "when": "tool.read_only", "action": "deny"}]})
+        needed = replayed(tmp_path, {"version": 1, "rules": [{"id": "r", "when": "has(args.x)", "action": "deny"}]})
+    kept = b"".join(path.read_bytes() for path in (tmp_path / "s").glob("*") if path.is_file())
+
+    assert told(facts) == [("stricter", "deny", 1, ["spy__read"])]
+    assert told(needed) == [("stricter", "ask/deny", 1, ["spy__read"])]
+    assert needed["groups"][0]["missing"] == [missing]
+    assert b"only-here" not in kept

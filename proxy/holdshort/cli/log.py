@@ -292,7 +292,10 @@ def _for_people(entry: "LogEntry") -> str:
     if "server" in fields:
         words.append(f"{fields['server']}__{fields.get('tool', '')}")
     words += [f"{name}={fields[name]}" for name in ("agent", "interruption") if name in fields]
-    for name, value in (fields.get("detail") or {}).items():
+    detail = dict(fields.get("detail") or {})
+    if detail.pop("recording", None) is not None:
+        words.append("recorded")
+    for name, value in detail.items():
         words.append(f"{name}={value if isinstance(value, str | int) else json.dumps(value)}")
     if "because" in fields:
         words.append("because=" + ",".join(f"{reason['layer']}:{reason['rule']}" for reason in fields["because"]))
