@@ -125,6 +125,20 @@ def test_what_no_spelling_was_found_for_is_said_to_be_unproven() -> None:
     assert loosenings(old, old) == ()
 
 
+@pytest.mark.parametrize("many", [190, 210])
+def test_a_long_list_of_globs_is_compared_or_said_to_be_too_long(many: int) -> None:
+    globs = tuple(about(f"file:///data/{number}/*") for number in range(many))
+    old, new, less = (
+        compile_policy([Layer("a", (Rule("x", Action.DENY, kind=Kind.RESOURCE, targets=some),))])
+        for some in (globs, (*globs, about("file:///etc/*")), globs[1:])
+    )
+
+    tighter, looser = loosenings(old, new), loosenings(old, less)
+
+    assert [one.aspect for one in tighter] == ([] if many < 200 else ["unproven"])
+    assert [one.aspect for one in looser] == (["action"] if many < 200 else ["unproven"])
+
+
 @pytest.mark.parametrize("condition", ["resource.uri.contains('x')", "resource.uri == 'file:///x'"])
 def test_a_condition_on_the_text_of_a_uri_is_followed_as_far_as_it_goes(tmp_path: Path, condition: str) -> None:
     plain = "rules:\n  - {id: a, resources: 'files__*', action: deny}\n"
@@ -255,7 +269,7 @@ def changes(draw: st.DrawFn) -> tuple[Policy, Policy]:
     return made[0], made[1]
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(changes(), st.lists(uris(), min_size=40, max_size=40))
 def test_no_spelling_shows_a_loosening_that_was_not_reported(pair: tuple[Policy, Policy], some: list[str]) -> None:
     old, new = pair

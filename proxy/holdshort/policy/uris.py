@@ -104,17 +104,38 @@ class UriPattern(ToolPattern):
 
         It is where the two begin otherwise, and no loose reading can change how a plain one begins.
         """
-        starts = [_WILD.split(form, maxsplit=1)[0].rstrip("/") for form in self.forms]
-        if any(_MAY_CHANGE.search(start) for start in starts):
-            return False
-        others = [_WILD.split(form, maxsplit=1)[0] for form in other.forms]
-        raw, others_raw = (_WILD.split(each.tool, maxsplit=1)[0] for each in (self, other))
-        folded = _WILD.split(other.folded, maxsplit=1)[0]
+        mine, its = self._starts, other._starts
         return (
-            _apart(raw, others_raw)
-            and all(_apart(start, each) for start in starts for each in others)
-            and all(_apart(start.casefold(), folded) for start in starts)
+            mine.sure
+            and _apart(mine.raw, its.raw)
+            and all(_apart(start, each) for start in mine.plain for each in its.whole)
+            and all(_apart(start.casefold(), its.folded) for start in mine.plain)
         )
+
+    @cached_property
+    def _starts(self) -> "_Starts":
+        whole = tuple(_start_of(form) for form in self.forms)
+        plain = tuple(start.rstrip("/") for start in whole)
+        sure = not any(map(_MAY_CHANGE.search, plain))
+        return _Starts(_start_of(self.tool), whole, plain, _start_of(self.folded), sure)
+
+
+@dataclass(frozen=True, slots=True)
+class _Starts:
+    """How all that a glob matches begins: as written, in plain readings (with and without a slash), without case.
+
+    `sure`: no loose reading of something plain begins in another way.
+    """
+
+    raw: str
+    whole: tuple[str, ...]
+    plain: tuple[str, ...]
+    folded: str
+    sure: bool
+
+
+def _start_of(glob: str) -> str:
+    return _WILD.split(glob, maxsplit=1)[0]
 
 
 def _apart(start: str, other: str) -> bool:

@@ -23,6 +23,7 @@ __all__ = ["Spellings", "on_one_server"]
 _TRUE: Final = 1
 _FALSE: Final = 2
 _MOST_STATES: Final = 2_000
+_MOST_GLOBS: Final = 200
 _MOST_EXAMPLES: Final = 30
 
 
@@ -66,10 +67,16 @@ class Spellings:
     """The globs over the resources of one server."""
 
     def __init__(self, globs: Iterable[tuple[ToolPattern, Action]], asked: Sequence[Glob]) -> None:
-        """`asked`: the globs that conditions amount to; they are only used to find examples."""
+        """`asked`: the globs that conditions amount to; they are only used to find examples.
+
+        Raises:
+            TooMany: there are too many globs to hold each against each.
+        """
         self._asked = tuple(asked)
         found = dict.fromkeys(_Atom(pattern, action is Action.ALLOW) for pattern, action in globs)
         self._unknowns = {atom: f"? uri {at}" for at, atom in enumerate(found) if not atom.always}
+        if len(self._unknowns) > _MOST_GLOBS:
+            raise TooMany
         true: dict[_Atom, list[Literal]] = {atom: [(of, _TRUE)] for atom, of in self._unknowns.items()}
         false: dict[_Atom, list[Literal]] = {atom: [(of, _FALSE)] for atom, of in self._unknowns.items()}
         for one, unknown in self._unknowns.items():
@@ -91,14 +98,10 @@ class Spellings:
 
     def question(self, targets: Sequence[ToolPattern], action: Action) -> Question:
         """Return whether one of `targets`, of a rule that says `action`, matches."""
-        found: Question | None = None
-        for pattern in targets:
-            atom = _Atom(pattern, action is Action.ALLOW)
-            if atom.always:
-                return Fixed(True)
-            mine = self._questions[atom]
-            found = mine if found is None else Either(found, mine)
-        return Fixed(True) if found is None else found
+        atoms = [_Atom(pattern, action is Action.ALLOW) for pattern in targets]
+        if any(atom.always for atom in atoms):
+            return Fixed(True)
+        return _one_of([self._questions[atom] for atom in atoms])
 
     def examples(self, world: World) -> list[str]:
         """Return URIs that are in `world`, as far as globs go: the plain ones first. There may be some unknown."""
@@ -129,6 +132,14 @@ class Spellings:
         return [(uri, is_so) for is_so, uris in found.items() for uri in uris]
 
 
+def _one_of(questions: Sequence[Question]) -> Question:
+    """Return whether one of them is true; by halves, for a rule may name hundreds."""
+    if len(questions) == 1:
+        return questions[0]
+    middle = len(questions) // 2
+    return Either(_one_of(questions[:middle]), _one_of(questions[middle:]))
+
+
 def on_one_server(pattern: ToolPattern) -> ToolPattern:
     """Return what is left of a pattern when its server is known: its glob over URIs."""
     return replace(pattern, server="*", text=pattern.tool)
@@ -142,16 +153,25 @@ def _within(narrow: str, wide: tuple[str, ...], narrow_is: bool = False, wide_is
     """
     if narrow in wide and narrow_is is wide_is:
         return True
-    inner, outer = glob(narrow, literal=narrow_is), tuple(glob(one, literal=wide_is) for one in wide)
-    example = _example(inner)
-    if not any(one == example if wide_is else matcher(one)(example) for one in wide):
+    example = _example(_pieces(narrow, narrow_is))
+    if not any(one == example if wide_is else _test(one)(example) for one in wide):
         return False
+    sets = [(_pieces(narrow, narrow_is),), tuple(_pieces(one, wide_is) for one in wide)]
     try:
-        found = combinations([(inner,), outer], among=1, most_states=_MOST_STATES)
+        found = combinations(sets, among=1, most_states=_MOST_STATES)
     except TooMany:
         return False
     return all(one.sets & 2 for one in found)
 
 
+_test = lru_cache(maxsize=4096)(matcher)
+
+
+@lru_cache(maxsize=4096)
+def _pieces(text: str, literal: bool) -> Glob:
+    return glob(text, literal=literal)
+
+
+@lru_cache(maxsize=4096)
 def _example(pieces: Glob) -> str:
     return "".join(piece if isinstance(piece, str) else "x" for piece in pieces)
