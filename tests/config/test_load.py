@@ -150,7 +150,7 @@ def test_no_secret_shows_in_a_repr(tmp_path: Path) -> None:
 def test_the_least_configuration_is_a_client_s_own_file(tmp_path: Path) -> None:
     config = load(tmp_path, '{"mcpServers": {"files": {"command": "npx", "args": ["-y", "x"]}}}')
 
-    assert config.servers == (ServerConfig("files", "stdio", command="npx", args=("-y", "x"), configured=False),)
+    assert config.servers == (ServerConfig("files", "stdio", command="npx", args=("-y", "x")),)
     assert config.policy.decide(call("files__read")).because == (Because("default", "ask"),)
     assert (config.listen, config.agents, config.approvers) == (Listen("127.0.0.1", 7411), (), ())
     assert config.notes == ()
