@@ -32,7 +32,35 @@ DIFFERENTIAL = "tests/policy/test_differential.py::test_the_engine_agrees_with_t
 """One seed of it is enough here: what one does not see, others rarely do, and survivors meet all tests."""
 LEAST = 0.85
 
-EQUIVALENT: dict[str, str] = {}
+_CAST = "`cast` does nothing when it runs"
+_WORDS = "the four actions, as text, happen to sort by strictness"
+_SLOWER = "nothing is remembered, or it is found again: slower, and the same answer"
+_FILTERED = "rules of other kinds are taken out at another place, too"
+
+EQUIVALENT: dict[str, str] = {
+    "for name, allowed in cast(None, named).items():": _CAST,
+    'for name, allowed in cast("XXMapping[str, Json]XX", named).items():': _CAST,
+    'for name, allowed in cast("mapping[str, json]", named).items():': _CAST,
+    'for name, allowed in cast("MAPPING[STR, JSON]", named).items():': _CAST,
+    "pins[name] = None": "`ANY_VALUE` is None",
+    'return condition is not None and getattr(condition, "reads_arguments", None) is True': "only true counts",
+    "strictest = max((rule.action for _, rule in opinions), key=None)": _WORDS,
+    "strictest = max((rule.action for _, rule in opinions), )": _WORDS,
+    "return max(actions, key=None)": _WORDS,
+    "return max(actions, )": _WORDS,
+    "found = None": _SLOWER,
+    "found = self._by_server.get(None)": _SLOWER,
+    "row = None": _SLOWER,
+    "row = self._rows.get(None)": _SLOWER,
+    "kept = None": _SLOWER,
+    "kept = self._by_server.get(None)": _SLOWER,
+    "self.hidden = None": _SLOWER,
+    "self.hidden = None if (verdict is None) or True else verdict.action is Action.HIDE": _SLOWER,
+    "if len(access.name) < _LONGEST_KEPT:": _SLOWER,
+    "return True": _FILTERED,
+    'rest = after.rpartition("}")[2]': "only the first and the last literal part of a template are looked at",
+    "conditional = None": "as good as false",
+}
 """By the line as the mutant has it: why no test can tell it from ours."""
 
 CONFIG = """

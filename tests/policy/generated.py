@@ -81,11 +81,15 @@ DECISIONS = ("approve", "edit", "reject", "respond")
 
 
 class Maker:
-    """Makes policies and questions, one after the other, from a seed."""
+    """Makes policies and questions, one after the other, from a seed.
 
-    def __init__(self, seed: int | str, compiles: Callable[[Tree, str], bool]) -> None:
+    With `opaque`, some conditions are no CEL but an answer, or a failure, by themselves.
+    """
+
+    def __init__(self, seed: int | str, compiles: Callable[[Tree, str], bool], *, opaque: bool = True) -> None:
         self.random = Random(seed)
         self._compiles = compiles
+        self._opaque = opaque
 
     def some(self, chance: float) -> bool:
         return self.random.random() < chance
@@ -180,7 +184,7 @@ class Maker:
     # Conditions.
 
     def condition(self, kind: str) -> Tree:
-        if self.some(0.3):
+        if self._opaque and self.some(0.3):
             answer: Any = self.random.choice((True, False, "error", "text", "panic", "argument"))
             return ("says", answer, answer != "argument" and self.some(0.4))
         while True:

@@ -79,7 +79,7 @@ FAULTS = (
     ),
     Fault("conditions", "return rule.action is not Action.ALLOW, problem", "return False, problem"),
     Fault("conditions", "except BaseException as", "except Exception as"),
-    Fault("conditions", "if isinstance(answer, bool):", "if answer is not None:"),
+    Fault("conditions", "if answer is True or answer is False:", "if answer is not None:"),
     Fault("globs", "(?>.*?{piece})", "(?>.*{piece})"),
     Fault("globs", '"." if char == "?"', '".?" if char == "?"'),
     Fault("globs", "regex.fullmatch(name)", "regex.match(name)"),

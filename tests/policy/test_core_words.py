@@ -180,6 +180,8 @@ def test_a_condition_that_is_none_is_refused_with_its_own_words() -> None:
 
     assert "nam" in str(caught.value)
     assert caught.value.pointer == "/when"
+    with pytest.raises(BadScope, match="unknown variable `x`"):
+        scope_from_json({**NONE, "when": "x"})
 
 
 def test_the_widest_scope_and_the_longest_condition_are_taken() -> None:

@@ -21,6 +21,7 @@ def test_what_a_server_does_not_declare_is_the_careful_thing() -> None:
 
 
 def test_each_hint_that_is_declared_counts() -> None:
+    assert facts_of("files", {"name": "read", "annotations": {"readOnlyHint": True}}).read_only
     assert facts(HINTS) == ToolFacts(
         "files", "read", None, read_only=True, destructive=False, idempotent=True, open_world=False
     )

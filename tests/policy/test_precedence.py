@@ -29,6 +29,7 @@ from holdshort.policy import (
     granted,
     wrap_policy,
 )
+from holdshort.policy.targets import fits
 from policy.samples import NOW, Says, about, access, call, rule
 
 # The package exports the function of the same name, which hides the module from `import`.
@@ -207,6 +208,17 @@ def test_5_a_condition_that_fails_is_not_helped_by_a_grant() -> None:
     assert answered(guarded, grant=standing()) == ("deny", [("f", "guard")])
 
 
+def test_5_the_terms_and_the_errors_of_the_ask_stay_with_what_a_grant_let_through() -> None:
+    asked = policy(Layer("f", (rule("odd", "allow", when=Says("error")), rule("r", "ask", execute="on_decision"))))
+    found = asked.decide(call())
+
+    let_through = granted(found, standing())
+
+    assert (let_through.terms, let_through.errors) == (found.terms, found.errors)
+    assert let_through.terms.execute == "on_decision"
+    assert len(let_through.errors) == 1
+
+
 def test_5_a_grant_answers_only_where_the_terms_let_it() -> None:
     asks = ("ask", [("f", "writes")])
 
@@ -364,6 +376,20 @@ def test_7_it_is_left_out_of_lists_when_it_is_hidden_for_certain() -> None:
     assert not denied.hides_access(access(Kind.PROMPT, "p"))
 
 
+def test_7_a_condition_on_arguments_leaves_it_in_lists_unless_it_is_hidden_either_way() -> None:
+    either = about("a", "hide", Kind.PROMPT, when=Says("argument"))
+    perhaps = about("a", "allow", Kind.PROMPT, when=Says("argument"))
+    rest = about("b", "hide", Kind.PROMPT)
+
+    assert policy(Layer("f", (either, rest))).hides_access(access(Kind.PROMPT, "p"))
+    assert not policy(Layer("f", (perhaps, rest))).hides_access(access(Kind.PROMPT, "p"))
+
+
+def test_7_a_rule_does_not_fit_what_is_of_another_kind() -> None:
+    assert fits(about("a", "deny", Kind.PROMPT), access(Kind.PROMPT, "p"))
+    assert not fits(about("a", "deny", Kind.PROMPT), access(Kind.RESOURCE, "p"))
+
+
 @pytest.mark.parametrize(
     ("template", "hidden"),
     [
@@ -375,6 +401,8 @@ def test_7_it_is_left_out_of_lists_when_it_is_hidden_for_certain() -> None:
         ("note://secret/open/{id}", False),
         ("note://open/{id}", False),
         ("memo://{id}", False),
+        ("note://{folder}/y", False),
+        ("note://{unclosed", False),
     ],
 )
 def test_7_a_template_is_left_out_when_nothing_that_it_makes_can_be_seen(template: str, hidden: bool) -> None:
@@ -382,6 +410,14 @@ def test_7_a_template_is_left_out_when_nothing_that_it_makes_can_be_seen(templat
     layer = policy(Layer("f", (exception, about("h", "hide", Kind.RESOURCE, "files__note://*"))))
 
     assert layer.hides_access(access(Kind.RESOURCE, template), template=True) is hidden
+
+
+def test_7_the_end_of_a_template_is_looked_at_as_well_as_its_start() -> None:
+    exception = about("open", "allow", Kind.RESOURCE, "files__note://*/open")
+    layer = policy(Layer("f", (exception, about("h", "hide", Kind.RESOURCE, "files__note://*"))))
+
+    assert layer.hides_access(access(Kind.RESOURCE, "note://{folder}/shut"), template=True)
+    assert not layer.hides_access(access(Kind.RESOURCE, "note://{folder}/open"), template=True)
 
 
 def test_7_an_exception_is_not_reached_by_spelling_and_a_ban_not_left_by_it() -> None:

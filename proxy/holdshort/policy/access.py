@@ -50,7 +50,7 @@ class AccessTable:
         except Exception as error:  # noqa: BLE001 - precedence 4: an error of ours must not let anything through
             return Verdict(Action.DENY, (Because("default", "error"),), (f"policy failed: {type(error).__name__}",))
 
-    def hides(self, access: Access, *, template: bool = False) -> bool:
+    def hides(self, access: Access, *, template: bool) -> bool:
         """Say whether it is to be left out of lists: hidden for certain, whatever the arguments and the time.
 
         A `template` is hidden when its text is, unless some URI it can make may not be.
@@ -75,7 +75,7 @@ class AccessTable:
 
     def rules_for(self, access: Access) -> _Candidates:
         """Return, for each layer, the rules that match but for their conditions, up to the first without one."""
-        return self._row(access)[0] if self._server_rules(access.kind, access.server) else ()
+        return self._row(access)[0]
 
     def _server_rules(self, kind: Kind, server: str) -> _Candidates:
         """The rules that may speak of this; layers without any are left out."""
@@ -165,6 +165,6 @@ def _as_glob(template: str) -> str:
         before, brace, after = rest.partition("{")
         # A `*` in the text would be taken for more than itself, which only shows the template more often.
         literals.append(before)
-        if not brace or "}" not in after:
+        if not brace:
             return "*".join(literals)
         rest = after.partition("}")[2]

@@ -1,7 +1,6 @@
 """Conditions, and the one place where an error in a condition falls to the strict side."""
 
 from dataclasses import dataclass
-from typing import cast
 
 from holdshort.errors import HoldshortError
 from holdshort.policy.model import Access, Action, Call, Condition, Rule
@@ -37,8 +36,7 @@ def speaks(rule: Rule, call: Call | Access) -> tuple[bool, str | None]:
     if rule.when is None:
         return True, None
     try:
-        # An evaluator may break its promise of a bool; the type checker would believe it.
-        answer = cast("object", rule.when(call))
+        answer = rule.when(call)
     except (KeyboardInterrupt, SystemExit):
         raise
     except HoldshortError as error:
@@ -46,7 +44,8 @@ def speaks(rule: Rule, call: Call | Access) -> tuple[bool, str | None]:
     except BaseException as error:  # noqa: BLE001 - see the docstring
         problem = f"the condition failed: {type(error).__name__}"
     else:
-        if isinstance(answer, bool):
+        if answer is True or answer is False:
             return answer, None
+        # Out of reach for a type checker; an evaluator may still break its promise of a bool.
         problem = f"the condition gave `{type(answer).__name__}`, not true or false"
     return rule.action is not Action.ALLOW, problem

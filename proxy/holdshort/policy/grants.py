@@ -307,8 +307,7 @@ def _reads_arguments(condition: Condition | None) -> bool:
 def _unmet(condition: Condition, call: Call) -> str | None:
     """Say in a few words why `condition` does not hold; an error is no yes."""
     try:
-        # An evaluator may break its promise of a bool; the type checker would believe it.
-        answer = cast("object", condition(call))
+        answer = condition(call)
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # noqa: BLE001 (an evaluator in another language may raise outside of `Exception`)
