@@ -1,4 +1,4 @@
-"""A call that an agent runs itself, as it asks about it. What it says of itself is its own word, and trusted in nothing."""
+"""A call that an agent runs itself as it asks about it. What it says of itself is its own word; nothing trusts it."""
 
 import hashlib
 from dataclasses import dataclass
