@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from gate.scripted import Incoming, scripted, tool
 from gate.world import LEGACY, MODERN, World, world
 from holdshort.gate import fleet, pins
 from holdshort.interruption import State
-from holdshort.policy import Action, Kind, Layer, Rule, compile_policy
+from holdshort.policy import Action, Kind, Layer, Policy, Rule, compile_policy
 from holdshort.policy.targets import parse_target
 from holdshort.server.clock import utc_now
 
@@ -163,27 +164,41 @@ async def read_anything(call: Incoming) -> Json:
     return {"contents": [{"uri": call.params["uri"], "text": "x"}]}
 
 
-async def longest_pause(work: Any) -> float:
-    """How long, in seconds, everybody else had to wait at most while `work` was done."""
-    pauses: list[float] = []
+async def most_in_one_go(work: Any, counted: Mapping[Any, Sequence[str]], monkeypatch: pytest.MonkeyPatch) -> int:
+    """How often, at most, the functions were called while nobody else had a turn; `counted` names them by owner."""
+    since, most = 0, 0
     done = anyio.Event()
 
-    async def watch() -> None:
-        while not done.is_set():
-            before = anyio.current_time()
-            await anyio.lowlevel.checkpoint()
-            pauses.append(anyio.current_time() - before)
+    def counting(function: Any) -> Any:
+        def call(*given: Any, **named: Any) -> Any:
+            nonlocal since, most
+            since += 1
+            most = max(most, since)
+            return function(*given, **named)
 
+        return call
+
+    async def watch() -> None:
+        nonlocal since
+        while not done.is_set():
+            since = 0
+            await anyio.lowlevel.checkpoint()
+
+    for owner, names in counted.items():
+        for name in names:
+            monkeypatch.setattr(owner, name, counting(getattr(owner, name)))
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(watch)
         await anyio.lowlevel.checkpoint()
         await work
         done.set()
-    return max(pauses)
+    return most
 
 
 @pytest.mark.parametrize("method", ["resources/list", "tools/call"])
-async def test_no_number_of_resources_keeps_others_waiting(tmp_path: Path, method: str) -> None:
+async def test_no_number_of_resources_keeps_others_waiting(
+    tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """20,000 of them took more than a second in one go."""
     uris = [f"file:///some/%20folder/{number}/" + "x" * 60 for number in range(20_000)]
 
@@ -205,11 +220,11 @@ async def test_no_number_of_resources_keeps_others_waiting(tmp_path: Path, metho
             answer = await client.request(method, params)
             assert len(answer.result["resources" if method == "resources/list" else "content"]) == 20_000
 
-        assert await longest_pause(ask()) < 0.8
+        assert 0 < await most_in_one_go(ask(), {Policy: ["access", "hides_access"]}, monkeypatch) < 200
 
 
 @pytest.mark.parametrize("what", ["names", "texts"])
-async def test_no_definitions_keep_others_waiting(tmp_path: Path, what: str) -> None:
+async def test_no_definitions_keep_others_waiting(tmp_path: Path, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A thousand names that look alike, and a thousand descriptions full of what cannot be seen, took seconds each."""
     names = ["".join(letters) for letters in product("l1", repeat=10)][:1000]
     words = "\u200b\u0435" * 900 if what == "texts" else "x"
@@ -220,7 +235,7 @@ async def test_no_definitions_keep_others_waiting(tmp_path: Path, what: str) -> 
         async def ask() -> None:
             assert len((await client.request("tools/list")).result["tools"]) == 1000
 
-        assert await longest_pause(ask()) < 0.8
+        assert 0 < await most_in_one_go(ask(), {pins: ["flags_in", "look_alike"]}, monkeypatch) < 200
 
 
 async def test_a_server_that_defines_its_tools_anew_each_time_fills_neither_memory_nor_disk(

