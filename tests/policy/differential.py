@@ -153,7 +153,8 @@ def of_access(raw: Raw, policy: Policy, asked: Raw, tally: Tally) -> Iterator[Di
     if asked["kind"] == "resource" and policy.hides_access(replace(access, name=f"{access.name}{{x}}"), template=True):
         for made in ("", "/", "/x", "b", ".txt", "/open/x"):
             seen = policy.access(replace(access, name=access.name + made))
-            if seen.action.value != "hide":
+            # In an odd spelling, what is left out may be a refusal in place of a hiding: neither can be used.
+            if seen.action.value not in (("hide",) if asked["meant"] == asked["name"] else ("hide", "deny")):
                 yield Difference(raw, asked, f"template left out, and {made} appended: {seen}", "hidden")
 
 

@@ -2,7 +2,7 @@
 
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -74,3 +74,34 @@ def test_threads_that_ask_one_policy_get_its_answers_and_never_an_error(monkeypa
         thread.join()
 
     assert wrong == []
+
+
+def test_what_was_found_once_is_not_looked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = compile_policy([Layer("a", (rule("r", "allow", "s__*"), about("p", "hide", Kind.PROMPT, "s__*")))])
+    engine, table = sys.modules["holdshort.policy.decide"], sys.modules["holdshort.policy.access"]
+    looked: list[str] = []
+    for module, name in ((engine, "_may_speak_of"), (engine, "matches"), (table, "may_speak_of"), (table, "fits")):
+        real = getattr(module, name)
+
+        def noted(*given: object, real: Callable[..., bool] = real, name: str = name) -> bool:
+            looked.append(name)
+            return real(*given)
+
+        monkeypatch.setattr(module, name, noted)
+
+    def ask(name: str) -> list[str]:
+        looked.clear()
+        kept.decide(call(f"s__{name}"))
+        kept.access(access(Kind.PROMPT, name, server="s"))
+        return looked.copy()
+
+    assert ask("x") == ["_may_speak_of", "_may_speak_of", "matches", "may_speak_of", "may_speak_of", "fits"]
+    assert ask("x") == []
+    assert ask("y") == ["matches", "fits"]
+
+
+def test_a_name_too_long_to_be_kept_is_answered_all_the_same() -> None:
+    kept = compile_policy([Layer("a", (about("p", "hide", Kind.PROMPT),))])
+
+    for name in ("x" * 3000, "x" * 3000):
+        assert kept.access(access(Kind.PROMPT, name)).action is Action.HIDE

@@ -53,7 +53,8 @@ class AccessTable:
     def hides(self, access: Access, *, template: bool) -> bool:
         """Say whether it is to be left out of lists: hidden for certain, whatever the arguments and the time.
 
-        A `template` is hidden when its text is, unless some URI it can make may not be.
+        A `template` is hidden when its text is, unless some URI it can make may not be. Its text is taken as written:
+        in another spelling, what it makes may be denied instead of hidden, and cannot be used either way.
         """
         try:
             layers = self._server_rules(access.kind, access.server)
