@@ -60,7 +60,7 @@ cases:
         "ratio": 0.5,
         "who": {"name": "${HOME}", "ids": [1, True, None]},
     }
-    assert (question.caller.agent, question.caller.groups) == ("ci", {"bots"})
+    assert (question.caller.agent, question.caller.groups) == ("ci", frozenset({"bots"}))
     assert (question.caller.client, question.caller.client_version) == ("cursor", "1.2")
     assert question.now == datetime(2026, 2, 1, 8, tzinfo=UTC)
     tool = question.tool

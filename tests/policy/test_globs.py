@@ -1,6 +1,5 @@
 """Globs match server and tool apart; what has no clear meaning is refused with what to write instead."""
 
-
 import pytest
 
 from holdshort.policy import BadPattern, ToolPattern, parse_name_pattern, parse_tool_pattern

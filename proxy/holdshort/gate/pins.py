@@ -76,7 +76,7 @@ class Definition:
 
     @cached_property
     def written(self) -> bytes:
-        """The server's words as they are compared with what it said before: as values, `1` and `true` would be equal."""
+        """The server's words, to compare with what it said before: as values, `1` and `true` would be equal."""
         return encode(self.raw)
 
     @cached_property
