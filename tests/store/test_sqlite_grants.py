@@ -99,7 +99,8 @@ FORGERIES = {
     "revocation undone": "UPDATE standing_grant SET revoked = NULL",
     "gone": "DELETE FROM standing_grant",
     "one more": "INSERT INTO standing_grant SELECT 9, 'g-9', agent, server, tool, definition_digest, scope,"
-    " scope_digest, made_by, made, from_interruption, expires, max_uses, 0, NULL, NULL, NULL, changed FROM standing_grant",
+    " scope_digest, made_by, made, from_interruption, expires, max_uses, 0, NULL, NULL, NULL, changed"
+    " FROM standing_grant",
 }
 
 
