@@ -60,6 +60,13 @@ EQUIVALENT: dict[str, str] = {
     "return True": _FILTERED,
     'rest = after.rpartition("}")[2]': "only the first and the last literal part of a template are looked at",
     "conditional = None": "as good as false",
+    "asking = [rule for _, rule in winners] if (action is Action.ASK) or True else []": "only `ask` rules have terms",
+    'executes = {rule.execute or "XXclaimedXX" for rule in rules}': "whatever is not `on_decision` is `claimed`",
+    'executes = {rule.execute or "CLAIMED" for rule in rules}': "whatever is not `on_decision` is `claimed`",
+    "answers.pop(next(iter(answers)), )": "the key was there a moment ago; only another thread can take it",
+    "return repr(one) == repr(other) if (isinstance(one, float)) or True else bool(one == other)": (
+        "JSON values of one type that are equal are written alike"
+    ),
 }
 """By the line as the mutant has it: why no test can tell it from ours."""
 

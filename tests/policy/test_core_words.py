@@ -20,6 +20,7 @@ from holdshort.policy import (
     Rule,
     Scope,
     ToolFacts,
+    ToolPattern,
     Wish,
     compile_condition,
     compile_policy,
@@ -283,6 +284,7 @@ def test_the_rules_that_can_still_speak_about_a_call_or_a_use() -> None:
         ("f", (guarded, rest)),
         ("silent", ()),
     ]
+    assert [rules for _, rules in found.rules_for(ToolFacts("git", "x"), Caller("local"))] == [(layer.rules[1],), ()]
     assert found.access_rules(access(Kind.PROMPT, "x")) == ((layer, (other,)),)
     assert found.access_rules(access(Kind.PROMPT, "y")) == ((layer, ()),)
     assert found.access_rules(access(Kind.RESOURCE, "x")) == ()
@@ -346,3 +348,15 @@ def test_conditions_about_lists_see_the_tool_and_the_caller_and_no_arguments() -
     assert hiding.hides_access(prompt)
     assert not hiding.hides_access(replace(prompt, name="y"))
     assert hiding.access(prompt).action is Action.ALLOW
+
+
+@pytest.mark.parametrize("glob", ["s__a*b", "s__a?b", "s__*a?b*"])
+def test_a_line_break_in_a_name_hides_it_from_no_glob(glob: str) -> None:
+    layer = Layer("f", (rule("r", "deny", glob), rule("rest", "allow")))
+
+    assert compile_policy([layer]).decide(call("s__a\nb")).action is Action.DENY
+
+
+def test_a_pattern_made_without_words_shows_its_halves() -> None:
+    assert ToolPattern("a", "b").text == "a__b"
+    assert ToolPattern("a", "b", "mcp__a__b").text == "mcp__a__b"

@@ -608,5 +608,10 @@ def test_6_strict_pins_of_any_layer_hide_what_is_not_pinned() -> None:
     assert verdict(*layers) == ("allow", [("a", "all")])
 
 
+def test_6_definitions_are_pinned_on_first_use_where_no_file_says_otherwise() -> None:
+    assert policy().pins is policy(Layer("a")).pins is PinMode.FIRST_USE
+    assert policy(Layer("a", pins=PinMode.OFF), Layer("b", pins=PinMode.FIRST_USE)).pins is PinMode.FIRST_USE
+
+
 def test_6_pins_that_are_off_say_nothing() -> None:
     assert verdict(Layer("f", (rule("all", "allow"),), pins=PinMode.OFF), pinned=False) == ("allow", [("f", "all")])
