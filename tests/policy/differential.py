@@ -146,7 +146,7 @@ def of_access(raw: Raw, policy: Policy, asked: Raw, tally: Tally) -> Iterator[Di
     left_out = policy.hides_access(access)
     if left_out and found[0] != "hide":
         yield Difference(raw, asked, "left out", "not hidden at the use")
-    elif asked.get("meant") in (None, asked["name"]):
+    elif asked.get("plainly") in (None, asked["name"]):
         tally.lines.update([9] if left_out else [])
         if left_out is not oracle.left_out_other(raw, asked):
             yield Difference(raw, asked, f"left out: {left_out}", f"left out: {not left_out}")
@@ -154,7 +154,7 @@ def of_access(raw: Raw, policy: Policy, asked: Raw, tally: Tally) -> Iterator[Di
         for made in ("", "/", "/x", "b", ".txt", "/open/x"):
             seen = policy.access(replace(access, name=access.name + made))
             # In an odd spelling, what is left out may be a refusal in place of a hiding: neither can be used.
-            if seen.action.value not in (("hide",) if asked["meant"] == asked["name"] else ("hide", "deny")):
+            if seen.action.value not in (("hide",) if asked["plainly"] == asked["name"] else ("hide", "deny")):
                 yield Difference(raw, asked, f"template left out, and {made} appended: {seen}", "hidden")
 
 

@@ -285,7 +285,7 @@ def about_other(rule: Raw, asked: Raw) -> bool | None:
         if not glob(server, asked["server"]):
             continue
         written = glob(name, asked["name"])
-        if asked["kind"] != "resource" or asked["meant"] == asked["name"]:
+        if asked["kind"] != "resource" or asked["plainly"] == asked["name"]:
             if written:
                 return True
         elif rule["action"] == "allow":
