@@ -24,7 +24,7 @@ STEPS: dict[str, list[str]] = {
     "types (mypy)": ["mypy"],
     "types (pyright)": ["pyright", "--warnings"],
     "import layers": ["lint-imports"],
-    "tests": ["pytest"],
+    "tests": ["pytest", "--numprocesses", "auto", "--dist", "loadfile"],
 }
 
 
