@@ -218,21 +218,16 @@ def _private(file: Path | None) -> "Generator[TextIO | None]":
 def _opened(state_dir: Path | None) -> "Generator[apsw.Connection]":
     """Open the log for reading; what cannot be read ends the command."""
     from holdshort.errors import StateError
-    from holdshort.store.connection import open_reader
     from holdshort.store.folder import DATABASE, choose_folder
-    from holdshort.store.schema import require_current
+    from holdshort.store.schema import open_current
 
     path = choose_folder(state_dir, os.environ) / DATABASE
     if not path.is_file():
         print(f"there is no decision log in `{path.parent}`; choose the folder with `--state-dir`", file=sys.stderr)
         raise typer.Exit(2)
     try:
-        connection = open_reader(path)
-        try:
-            require_current(connection)
+        with open_current(path) as connection:
             yield connection
-        finally:
-            connection.close()
     except StateError as error:
         print(error, file=sys.stderr)
         raise typer.Exit(1) from None

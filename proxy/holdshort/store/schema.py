@@ -3,16 +3,18 @@
 All missing migrations run in one transaction with the version number, so that a file is either as it was or up to date.
 """
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Final
 
 import apsw
 
 from holdshort.store import grants, pins, recordings
-from holdshort.store.connection import DatabaseError, translated
+from holdshort.store.connection import DatabaseError, open_reader, translated
 from holdshort.store.faults import fault
 
-__all__ = ["APPLICATION_ID", "MIGRATIONS", "check_integrity", "migrate", "require_current"]
+__all__ = ["APPLICATION_ID", "MIGRATIONS", "check_integrity", "migrate", "open_current", "require_current"]
 
 APPLICATION_ID: Final = 0x484F4C44
 """`HOLD`: tells our files from any other SQLite database."""
@@ -136,6 +138,21 @@ def require_current(connection: apsw.Connection) -> None:
         version = _known_version(connection, MIGRATIONS)
     if version < len(MIGRATIONS):
         raise DatabaseError("the database was written by an older holdshort", "start `holdshort serve` once to update")
+
+
+@contextmanager
+def open_current(database: Path) -> Generator[apsw.Connection]:
+    """Read the database of a state folder, whether or not a proxy runs on it.
+
+    Raises:
+        StateError: it cannot be read, is not ours, or is older or newer than this program.
+    """
+    connection = open_reader(database)
+    try:
+        require_current(connection)
+        yield connection
+    finally:
+        connection.close()
 
 
 def check_integrity(connection: apsw.Connection) -> None:

@@ -141,21 +141,16 @@ def _look(config: "Config", state_dir: Path | None, only: str | None) -> Knowled
 def _pins(config: "Config", state_dir: Path | None) -> "Mapping[tuple[str, str], Pin]":
     """Return the pins in the state folder; none where there is no such folder, or it cannot be read."""
     from holdshort.errors import StateError
-    from holdshort.store.connection import open_reader
     from holdshort.store.folder import DATABASE, choose_folder
     from holdshort.store.pins import read_pins
-    from holdshort.store.schema import require_current
+    from holdshort.store.schema import open_current
 
     path = choose_folder(state_dir or config.state_dir, os.environ) / DATABASE
     if not path.is_file():
         return {}
     try:
-        connection = open_reader(path)
-        try:
-            require_current(connection)
+        with open_current(path) as connection:
             return read_pins(connection)
-        finally:
-            connection.close()
     except StateError as error:
         print(f"note: pinned tools are not looked at: {error}", file=sys.stderr)
         return {}

@@ -143,19 +143,14 @@ def _recorded(row: "LogEntry", text: str | None) -> dict[str, Any] | None:
 @contextmanager
 def _opened(folder: Path | None) -> "Generator[apsw.Connection]":
     from holdshort.errors import StateError
-    from holdshort.store.connection import open_reader
     from holdshort.store.folder import DATABASE, choose_folder
-    from holdshort.store.schema import require_current
+    from holdshort.store.schema import open_current
 
     path = choose_folder(folder, os.environ) / DATABASE
     if not path.is_file():
         fail_usage(f"there is no state in `{path.parent}`; choose the folder with `--state-dir`")
     try:
-        connection = open_reader(path)
-        try:
-            require_current(connection)
+        with open_current(path) as connection:
             yield connection
-        finally:
-            connection.close()
     except StateError as error:
         fail_usage(str(error))

@@ -210,18 +210,12 @@ def forget(
 
 
 def _read(state_dir: Path | None) -> "list[Pin]":
-    from holdshort.store.connection import open_reader
     from holdshort.store.folder import DATABASE
     from holdshort.store.pins import read_pins
-    from holdshort.store.schema import require_current
+    from holdshort.store.schema import open_current
 
-    with _reported():
-        connection = open_reader(_folder(state_dir) / DATABASE)
-        try:
-            require_current(connection)
-            return list(read_pins(connection).values())
-        finally:
-            connection.close()
+    with _reported(), open_current(_folder(state_dir) / DATABASE) as connection:
+        return list(read_pins(connection).values())
 
 
 def _write(state_dir: Path | None, work: "Callable[[Store], Awaitable[T]]") -> T:

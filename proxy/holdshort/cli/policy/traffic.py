@@ -75,15 +75,10 @@ def open_folder(database: Path) -> "Generator[Source]":
         StateError: it cannot be read.
     """
     from holdshort.store import log
-    from holdshort.store.connection import open_reader
-    from holdshort.store.schema import require_current
+    from holdshort.store.schema import open_current
 
-    connection = open_reader(database)
-    try:
-        require_current(connection)
+    with open_current(database) as connection:
         yield Source(_rows_of_folder(connection), log.count(connection))
-    finally:
-        connection.close()
 
 
 @contextmanager
