@@ -13,7 +13,7 @@ from holdshort.interruption import State
 
 LAYER: dict[str, Any] = {"version": 1, "rules": [{"id": "now", "action": "ask", "execute": "on_decision"}]}
 SHORT = {"default": "20ms"}
-ERAS = pytest.mark.parametrize("eras", [{"legacy"}, {"modern"}, {"legacy", "modern"}], ids="-".join)
+ERAS = pytest.mark.parametrize("eras", [{"legacy"}, {"modern"}, {"legacy", "modern"}], ids=["legacy", "modern", "both"])
 
 
 def era_of(eras: set[str]) -> str:
