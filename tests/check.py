@@ -24,7 +24,8 @@ STEPS: dict[str, list[str]] = {
     "types (mypy)": ["mypy"],
     "types (pyright)": ["pyright", "--warnings"],
     "import layers": ["lint-imports"],
-    "tests": ["pytest", "--numprocesses", "auto", "--dist", "loadfile"],
+    # One process more than there are cores: many tests wait for a child or a deadline.
+    "tests": ["pytest", "--numprocesses", str((os.cpu_count() or 1) + 1), "--dist", "loadfile"],
 }
 
 
