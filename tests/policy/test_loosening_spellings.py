@@ -35,7 +35,7 @@ rules:
 TIGHTER = {
     "deny added first": ("rules:\n", 'rules:\n  - {id: no, resources: "files__file:///etc/*", action: hide}\n'),
     "deny added in the middle": ("  - {id: data", '  - {id: no, resources: "files__*x*", action: deny}\n  - {id: data'),
-    "glob added to deny": ('"files__file:///etc/*"', '["files__file:///etc/*", "files__file:///root/*"]'),
+    "glob added to deny": ('"files__file:///etc/*"', '["files__file:///etc/*", "files__file:///srv/*"]'),
     "deny widened": ("file:///etc/*", "file:///e*"),
     "deny made hide": ('etc/*", action: deny', 'etc/*", action: hide'),
     "allow narrowed": ('"files__file:///data/*"', '"files__file:///data/pub/*"'),
