@@ -22,6 +22,19 @@ from kit.process import Running, alive, running, until
 DEMO = [sys.executable, "-m", "holdshort", "demo"]
 WAITS = r"in a terminal:\s+(?P<command>\S.*approvals approve (?P<id>\S+) --state-dir (?P<state>\S+))$"
 COMMITS = re.compile(r"commits in the repository: (\d+)")
+# The command as it is, but with Ctrl-C the moment its folder is on the disk.
+INTERRUPTED_WHILE_MAKING = """
+import os, signal
+from holdshort.cli import main
+
+mkdir = os.mkdir
+def make_and_interrupt(path, *words, **named):
+    mkdir(path, *words, **named)
+    if os.path.basename(path).startswith("holdshort-demo-"):
+        os.kill(os.getpid(), signal.SIGINT)
+os.mkdir = make_and_interrupt
+main()
+"""
 
 
 @pytest.fixture
@@ -128,9 +141,19 @@ async def test_ctrl_c_before_anything_is_up_leaves_no_process_and_no_folder(plac
         status = await demo.until_exit()
         left = demo.descendants()
 
-    assert status in (1, 130)
+    # The interpreter may end itself by the signal that it got while it was importing: a shell says 130 of both.
+    assert status in (1, 130, -signal.SIGINT)
     assert "Traceback" not in demo.told()
     assert left == set()
+    assert place.left() == []
+
+
+async def test_ctrl_c_in_the_moment_the_folder_is_made_leaves_no_folder(place: Place) -> None:
+    with running([sys.executable, "-c", INTERRUPTED_WHILE_MAKING, "demo"], env=place.environ()) as demo:
+        status = await demo.until_exit(40)
+
+    assert status in (1, 130, -signal.SIGINT)
+    assert "Traceback" not in demo.told()
     assert place.left() == []
 
 

@@ -3,10 +3,12 @@
 import logging
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import textwrap
+import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -75,8 +77,7 @@ def demo_command(
     """
     from holdshort.cli.running import run_async
 
-    with _scratch() as folder:
-        _prepare(folder, port)
+    with _scratch(port) as folder:
         code: list[int] = []
 
         async def run() -> None:
@@ -190,9 +191,31 @@ async def _approve(record: dict[str, Any], folder: Path, serving: "Serving") -> 
 
 
 @contextmanager
-def _scratch() -> Generator[Path]:
-    with tempfile.TemporaryDirectory(prefix="holdshort-demo-", ignore_cleanup_errors=True) as name:
+def _scratch(port: int) -> Generator[Path]:
+    """Yield a folder with everything the demo needs. It is gone afterwards, whenever the person interrupts."""
+    with _interrupts_held():
+        scratch = tempfile.TemporaryDirectory(prefix="holdshort-demo-", ignore_cleanup_errors=True)
+    # From here on the folder has a finalizer: an interrupt on the next line removes it too.
+    with scratch as name:
+        with _interrupts_held():
+            _prepare(Path(name), port)
         yield Path(name)
+
+
+@contextmanager
+def _interrupts_held() -> Generator[None]:
+    """Let the body end before an interrupt is raised: nobody would remove a folder that is half made."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _frame: came.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if came:
+        raise KeyboardInterrupt
 
 
 def _prepare(folder: Path, port: int) -> None:
@@ -208,6 +231,9 @@ def _prepare(folder: Path, port: int) -> None:
     _git(repository, "config", "user.name", "Demo Agent")
     _git(repository, "config", "user.email", "agent@demo.invalid")
     _git(repository, "config", "commit.gpgsign", "false")
+    # Else git tidies up in the background, while the folder is being removed.
+    _git(repository, "config", "maintenance.auto", "false")
+    _git(repository, "config", "gc.auto", "0")
     (repository / "README").write_text("a scratch repository\n")
     _git(repository, "add", "README")
     _git(repository, "commit", "--quiet", "--message", "Begin")
@@ -221,7 +247,15 @@ def _prepare(folder: Path, port: int) -> None:
 
 def _git(repository: Path, *words: str) -> str:
     try:
-        done = subprocess.run(["git", *words], cwd=repository, check=True, capture_output=True, text=True)  # noqa: S603, S607
+        # In a session of its own: Ctrl-C is for the demo, which waits for git to end.
+        done = subprocess.run(  # noqa: S603
+            ["git", *words],  # noqa: S607
+            cwd=repository,
+            check=True,
+            capture_output=True,
+            text=True,
+            start_new_session=True,
+        )
     except FileNotFoundError:
         raise DemoNotPossible("the demo needs `git`; install it and try again") from None
     except subprocess.CalledProcessError as error:
