@@ -8,6 +8,8 @@
 | `Lost()` | a connection that drops without one byte | is used up, the response is stored |
 | `Cut(after)` | a stream (or a body) that stops in the middle of something | is used up, the response is stored |
 | `Garbage(after)` | an event that is no JSON | is used up, the response is stored |
+| `Stranger(event, after)` | one more event, which no client knows | is used up |
+| `Page(text)` | 200 with something that is no response | is kept |
 | `Hold(after)` | nothing more, until `release` | is used up when it goes on; in a stream, before |
 | `Gone()` | what a caller sees whose previous response has expired | is kept |
 
@@ -17,12 +19,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from kit.responses_refusals import Refused
 
-__all__ = ["Cut", "ErrorEvent", "Fail", "Fault", "Garbage", "Gone", "Hold", "Lost", "Refuse", "read_fault"]
+__all__ = [
+    "Cut",
+    "ErrorEvent",
+    "Fail",
+    "Fault",
+    "Garbage",
+    "Gone",
+    "Hold",
+    "Lost",
+    "Page",
+    "Refuse",
+    "Stranger",
+    "read_fault",
+]
 
 CODES = {429: "rate_limit_exceeded", 500: "server_error", 503: "server_error", 401: "invalid_api_key"}
 
@@ -35,13 +50,18 @@ class Refuse:
     message: str = "The server had an error while processing your request. Sorry about that!"
     retry_after: float | None = None
     """Seconds, sent as `retry-after`."""
+    code: str | None = None
+    """Where it is not the usual one of this status."""
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def refused(self) -> Refused:
         """The answer."""
         headers = {} if self.retry_after is None else {"retry-after": f"{self.retry_after:g}"}
+        headers |= self.headers
+        code = self.code or CODES.get(self.status)
         kind = "invalid_request_error" if self.status in (400, 401, 404) else "server_error"
         kind = "rate_limit_error" if self.status == 429 else kind
-        return Refused(self.message, status=self.status, code=CODES.get(self.status), type=kind, headers=headers)
+        return Refused(self.message, status=self.status, code=code, type=kind, headers=headers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +106,22 @@ class Garbage:
 
 
 @dataclass(frozen=True, slots=True)
+class Stranger:
+    """One more event of a type that is newer than the client."""
+
+    event: Mapping[str, Any] = field(default_factory=lambda: {"type": "response.hum.delta", "delta": "mm", "pitch": 7})
+    after: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Something between the caller and the service answers in its place: 200, and no response."""
+
+    text: str = "<html><title>Please log in</title></html>"
+    media_type: str = "text/html"
+
+
+@dataclass(frozen=True, slots=True)
 class Hold:
     """Nothing more comes until the server is told to go on; with 0, not even the headers."""
 
@@ -97,7 +133,7 @@ class Gone:
     """Every stored response is forgotten before this request is looked at."""
 
 
-Fault = Refuse | Fail | ErrorEvent | Lost | Cut | Garbage | Hold | Gone
+Fault = Refuse | Fail | ErrorEvent | Lost | Cut | Garbage | Stranger | Page | Hold | Gone
 
 NAMES: Mapping[str, type[Fault]] = {
     "refuse": Refuse,
@@ -106,6 +142,8 @@ NAMES: Mapping[str, type[Fault]] = {
     "lost": Lost,
     "cut": Cut,
     "garbage": Garbage,
+    "stranger": Stranger,
+    "page": Page,
     "hold": Hold,
     "gone": Gone,
 }

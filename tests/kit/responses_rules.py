@@ -58,6 +58,8 @@ ITEMS: Mapping[str, Kind] = {
 MODEL_MADE = frozenset(name for name, kind in ITEMS.items() if kind.by_model)
 """What a model writes; a message is the model's only when its role is `assistant`."""
 
+OUTPUT_ONLY: Mapping[str, tuple[str, ...]] = {"reasoning": ("created_by", "status")}
+"""Fields that the service sends and does not take back: users quote it for `status`; no input type has the other."""
 PARAMETERS = frozenset(ResponseCreateParamsBase.__annotations__) | {"stream"}
 ROLES = ("assistant", "system", "developer", "user")
 NAME = r"^[a-zA-Z0-9_-]+$"
@@ -115,6 +117,9 @@ def _check_item(item: Any, at: str) -> None:
     for name in kind.required:
         if item.get(name) is None:
             raise missing_parameter(f"{at}.{name}")
+    for name in OUTPUT_ONLY.get(word, ("created_by",)):
+        if name in item:
+            raise Refused(f"Unknown parameter: '{at}.{name}'.", param=f"{at}.{name}", code="unknown_parameter")
     item_id = item.get("id")
     if item_id is not None and word != "item_reference" and not str(item_id).startswith(kind.prefix):
         raise wrong_value(

@@ -29,6 +29,7 @@ __all__ = [
     "Shell",
     "Text",
     "Turn",
+    "With",
     "read_turns",
 ]
 
@@ -153,7 +154,18 @@ class McpCall:
         return {"type": "mcp_call", **facts, **request, "output": self.output, "error": None}
 
 
-Said = Text | Refusal | Call | Custom | Shell | Patch | Reasoning | Approval | McpTools | McpCall
+@dataclass(frozen=True, slots=True)
+class With:
+    """The same with further fields: those that come and go, and those of a service newer than this kit."""
+
+    said: Said
+    more: Mapping[str, Any]
+
+    def made(self) -> JSON:
+        return {**self.said.made(), **self.more}
+
+
+Said = Text | Refusal | Call | Custom | Shell | Patch | Reasoning | Approval | McpTools | McpCall | With
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +230,7 @@ class Script:
 
 
 def read_turns(written: Sequence[Mapping[str, Any]]) -> list[Turn]:
-    """Turns from JSON; an item is named by its first key.
+    """Turns from JSON; an item is named by its first key, and `with` has further fields of it.
 
     Raises:
         ValueError: an item that is none of the kinds here.
@@ -228,6 +240,8 @@ def read_turns(written: Sequence[Mapping[str, Any]]) -> list[Turn]:
 
 def _item(written: Mapping[str, Any]) -> Said:
     match dict(written):
+        case {"with": dict(fields), **rest}:
+            return With(_item(rest), fields)
         case {"text": str(text)}:
             return Text(text)
         case {"json": value}:

@@ -20,7 +20,7 @@ import argparse
 import json
 import socket
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -35,7 +35,20 @@ from starlette.routing import Route
 
 from kit.process import until_async
 from kit.responses_conversations import conversation_routes, page
-from kit.responses_faults import Cut, ErrorEvent, Fail, Fault, Garbage, Gone, Hold, Lost, Refuse, read_fault
+from kit.responses_faults import (
+    Cut,
+    ErrorEvent,
+    Fail,
+    Fault,
+    Garbage,
+    Gone,
+    Hold,
+    Lost,
+    Page,
+    Refuse,
+    Stranger,
+    read_fault,
+)
 from kit.responses_refusals import Refused
 from kit.responses_script import Script, read_turns
 from kit.responses_service import Service
@@ -75,6 +88,8 @@ class ResponsesServer:
         self.received: list[Received] = []
         self.url = ""
         """What a client takes as its base URL, once this listens."""
+        self.connections: Collection[object] = ()
+        """Those that are open now."""
         self._gate = anyio.Semaphore(0)
         self.app = Starlette(
             routes=[
@@ -112,6 +127,14 @@ class ResponsesServer:
 
         await until_async(enough, f"{times} requests to the model", within)
 
+    async def until_left(self, within: float = 15.0) -> None:
+        """Wait until nobody is connected."""
+
+        async def nobody() -> bool:
+            return not self.connections
+
+        await until_async(nobody, "no connection to the model", within)
+
     def _counted(
         self, answer: Callable[[Request, Received], Awaitable[Response]]
     ) -> Callable[[Request], Awaitable[Response]]:
@@ -145,6 +168,8 @@ class ResponsesServer:
         one.fault = None if fault is None else type(fault).__name__
         if isinstance(fault, Refuse):
             raise fault.refused()
+        if isinstance(fault, Page):
+            return Response(fault.text, media_type=fault.media_type)
         if isinstance(fault, Gone):
             self.service.memory.forget()
         asked = self.service.read(_parsed(one.text))
@@ -159,7 +184,9 @@ class ResponsesServer:
                 return Lonely()
             if asked.body.get("stream"):
                 on_the_way = (
-                    fault if isinstance(fault, Cut | ErrorEvent | Garbage | Hold) and fault != Hold(0) else None
+                    fault
+                    if isinstance(fault, Cut | ErrorEvent | Garbage | Hold | Stranger) and fault != Hold(0)
+                    else None
                 )
                 answered = Streamed(
                     response,
@@ -212,6 +239,7 @@ async def serving_responses(
     with socket.create_server(("127.0.0.1", port)) as listener:
         model.url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
         server = _uvicorn(model)
+        model.connections = server.server_state.connections
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(server.serve, [listener])
 

@@ -94,7 +94,7 @@ class Service:
             return response | {"status": "failed", "error": {"code": fault.code, "message": fault.message}}
         self.script.told()
         output = self._output(turn, request.body)
-        response |= {"output": output, "usage": _usage(request.history, output), "completed_at": int(time.time())}
+        response |= {"output": output, "usage": _usage(request, output), "completed_at": int(time.time())}
         response["status"] = "completed"
         if turn.incomplete:
             response |= {"status": "incomplete", "incomplete_details": {"reason": turn.incomplete}}
@@ -165,13 +165,19 @@ class Service:
         return stored
 
 
-def _usage(history: Sequence[Item], output: Sequence[Item]) -> JSON:
-    """Tokens in proportion to what was read and said: four characters are one."""
-    read, said = len(json.dumps(history)) // 4, len(json.dumps(output)) // 4
+def _usage(request: Request, output: Sequence[Item]) -> JSON:
+    """Tokens in proportion to what was read and said: four characters are one. What was kept is in the cache."""
+    read, said = _tokens(request.history), _tokens(output)
+    cached = read - _tokens(request.input)
+    thought = _tokens([item for item in output if item["type"] == "reasoning"])
     return {
         "input_tokens": read,
-        "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+        "input_tokens_details": {"cached_tokens": cached, "cache_write_tokens": 0},
         "output_tokens": said,
-        "output_tokens_details": {"reasoning_tokens": 0},
+        "output_tokens_details": {"reasoning_tokens": thought},
         "total_tokens": read + said,
     }
+
+
+def _tokens(items: Sequence[Item]) -> int:
+    return len(json.dumps(items)) // 4 if items else 0

@@ -13,12 +13,12 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from kit.responses_faults import Cut, ErrorEvent, Garbage, Hold
+from kit.responses_faults import Cut, ErrorEvent, Garbage, Hold, Stranger
 from kit.responses_stream import events, frame
 
 __all__ = ["DroppingProtocol", "Lonely", "Streamed", "Whole"]
 
-StreamFault = Cut | ErrorEvent | Garbage | Hold
+StreamFault = Cut | ErrorEvent | Garbage | Hold | Stranger
 
 
 class DroppingProtocol(HttpToolsProtocol):
@@ -103,6 +103,8 @@ async def _frames(
                 case Garbage():
                     yield f'event: {event["type"]}\ndata: {{"type": "{event["type"]}", "seq\n\n'.encode()
                     continue
+                case Stranger():
+                    yield frame({**fault.event, "sequence_number": number})
                 case Hold():
                     await released()
         yield whole

@@ -44,8 +44,7 @@ NO_QUOTA = "insufficient_quota"
 PASSING = ("server_error", "rate_limit_exceeded", "vector_store_timeout", "server_is_overloaded", "slow_down")
 """Codes of responses that failed for no fault of the request."""
 NEVER_LEFT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
-SHORTEST_SECRET = 6
-"""In characters; a shorter text may be a word that messages have anyway."""
+UNSENT = "unsent"
 
 
 class Again(Enum):
@@ -68,16 +67,25 @@ class Failure(Exception):
         super().__init__(message)
         self.message, self.reason, self.status, self.again, self.after = message, reason, status, again, after
 
-    def error(self, secrets: Iterable[str] = ()) -> ModelError:
-        """Return what the caller gets, without any of `secrets` in its words."""
+    @property
+    def taken(self) -> bool:
+        """Whether the service may have taken the request all the same."""
+        refused = self.again is Again.NEVER and (400 <= self.status < 500 or self.reason == UNSENT)
+        return self.again is not Again.UNANSWERED and not refused
+
+    def error(self, attempts: int = 1, secrets: Iterable[str] = ()) -> ModelError:
+        """Return what the caller gets after so many attempts, without any of `secrets` in its words."""
         message = self.message
+        if self.after is not None and self.again is not Again.NEVER:
+            message += f"; it asks to wait {self.after:g} s"
+        if attempts > 1:
+            message += f" (asked {attempts} times)"
         for secret in secrets:
-            if len(secret) >= SHORTEST_SECRET:
-                message = message.replace(secret, "…")
+            message = message.replace(secret, "…")
         # A service may repeat a key that it refuses, or most of it.
         message = re.sub(r"\bsk-[\w*.…-]+", "sk-…", message)
         kind = PreviousResponseGone if self.reason == GONE else ModelError
-        return kind(message, reason=self.reason, status=self.status)
+        return kind(message, reason=self.reason, status=self.status, taken=self.taken)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +152,7 @@ def from_client(error: APIError) -> Failure:
 
 def unsent(error: OpenAIError) -> Failure:
     """Return the failure of a request that the client did not even make: it has no credentials, for example."""
-    return Failure(f"the model's service was not asked: {error}", reason="unsent")
+    return Failure(f"the model's service was not asked: {error}", reason=UNSENT)
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:

@@ -44,6 +44,9 @@ ENDING_S = 0.1
 OPTIONS: RequestOptions = {"max_retries": 0, "security": {"bearer_auth": True}}
 """No retries of the client's own; and the key for the model, never an administrator's."""
 
+SHORTEST_SECRET = 6
+"""In characters; a shorter text may be a word that messages have anyway."""
+
 _default: RunVar[AsyncOpenAI | None] = RunVar("default_client")
 
 
@@ -113,7 +116,7 @@ async def answers(
                 cause = failure.__cause__
                 # The cause is printed with the error, and its words are the service's.
                 shown = None if any(secret in str(cause) for secret in secrets) else cause
-                raise failure.error(secrets) from shown
+                raise failure.error(attempt, secrets) from shown
         await anyio.sleep(wait)
 
 
@@ -204,10 +207,9 @@ async def _to_its_end(stream: AsyncStream[ResponseStreamEvent]) -> None:
 
 
 def _secrets(client: AsyncOpenAI, request: Request) -> Iterator[str]:
-    if isinstance(client.api_key, str) and client.api_key:
-        yield client.api_key
+    known: list[Any] = [client.api_key]
     for tool in request.tools:
-        if isinstance(authorization := tool.get("authorization"), str):
-            yield authorization
+        known.append(tool.get("authorization"))
         if isinstance(headers := tool.get("headers"), Mapping):
-            yield from map(str, headers.values())
+            known += headers.values()
+    return (one for one in known if isinstance(one, str) and len(one) >= SHORTEST_SECRET)
