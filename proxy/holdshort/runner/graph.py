@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from holdshort.runner.agent import Agent
+from holdshort.runner.data import RunData
 from holdshort.runner.errors import UserError
 from holdshort.runner.tools import AgentTool, Handoff
 
-__all__ = ["agents_of", "handoff_target"]
+__all__ = ["agents_of", "handoff_target", "require_agents"]
 
 
 def agents_of(agent: Agent[Any]) -> dict[str, Agent[Any]]:
@@ -29,9 +30,31 @@ def agents_of(agent: Agent[Any]) -> dict[str, Agent[Any]]:
     return found
 
 
+def require_agents(data: RunData, agent: Agent[Any]) -> None:
+    """Check that a saved run is one of `agent`, and that all agents are there that it needs to go on.
+
+    Raises:
+        UserError: it is not, or one is missing.
+    """
+    if data.first_agent != agent.name:
+        raise UserError(f"the state is of a run that began with agent `{data.first_agent}`, not `{agent.name}`")
+    agents = agents_of(agent)
+    for name in _needed(data):
+        if name not in agents:
+            raise UserError(f"the state needs agent `{name}`, which `{agent.name}` cannot reach")
+
+
 def handoff_target(given: Agent[Any] | Handoff) -> Agent[Any]:
     """Return the agent that a handoff leads to."""
     return given.agent if isinstance(given, Handoff) else given
+
+
+def _needed(data: RunData) -> Iterator[str]:
+    yield data.agent
+    for call in data.calls:
+        yield call.agent
+        if call.run is not None:
+            yield from _needed(call.run)
 
 
 def _next(agent: Agent[Any]) -> Iterator[Agent[Any]]:

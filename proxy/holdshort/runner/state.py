@@ -13,19 +13,25 @@ from typing import TYPE_CHECKING, Any
 
 from holdshort.runner.agent import Agent
 from holdshort.runner.data import Item, RunData
+from holdshort.runner.decisions import Always, Decision, Outbox, answer_content, rejection_of, remember_of
 from holdshort.runner.drift import DriftWarning, differences, fingerprint
-from holdshort.runner.errors import UserError
-from holdshort.runner.graph import agents_of
+from holdshort.runner.errors import BadEvent, UserError
+from holdshort.runner.graph import agents_of, require_agents
 from holdshort.runner.interruption import Interruption, interruption_of
 from holdshort.runner.items import input_items
+from holdshort.runner.parked import Parked, calls_of, is_about, parked_calls, proxy_of, take
 from holdshort.runner.plain import checked
 from holdshort.runner.signing import Secret
 from holdshort.runner.snapshot import Snapshot, read, read_text, write
+from holdshort.runner.waiting import Changes, Need, Via, changes_of, reread, wait_for
+from holdshort.runner.webhooks import Headers, WebhookSecret, read_event
 
 if TYPE_CHECKING:
     from holdshort.runner.proxy import ApprovalProxy
 
 __all__ = ["RunState"]
+
+_EVENTS_KEPT = 1000
 
 
 class RunState:
@@ -37,6 +43,11 @@ class RunState:
         self.data = data
         self.proxy = proxy
         """In place of the agents' own proxies, where it is given."""
+        self._outbox = Outbox(data)
+        self._heard: dict[str, None] = {}
+
+    def __repr__(self) -> str:
+        return f"RunState({self.run_id!r}, revision {self.revision}, {self.data.status.value})"
 
     @property
     def run_id(self) -> str:
@@ -72,15 +83,171 @@ class RunState:
         """
         self.data.queued.extend(checked(input_items(given)))
 
+    # -- deciding
+
+    def approve(
+        self,
+        interruption: Interruption,
+        always_approve: bool = False,
+        *,
+        always: bool | Always | None = None,
+        message: str | None = None,
+    ) -> Decision:
+        """Let exactly this call run.
+
+        Args:
+            interruption: One of `get_interruptions()`.
+            always_approve: The same as `always=True`.
+            always: Also let calls like it run unasked for a while, as a standing grant that the proxy keeps: `True` for
+                the same arguments, or an `Always`.
+            message: A note in the decision log.
+
+        Raises:
+            UserError: it is not an interruption of this state.
+            StateDamaged: what it shows is not what would be decided about.
+        """
+        remember = remember_of(always if always is not None else always_approve, interruption)
+        said = {"message": message, "remember": remember}
+        return self._decide("approve", interruption, {key: each for key, each in said.items() if each is not None})
+
+    def edit(self, interruption: Interruption, arguments: Mapping[str, Any], *, note: str | None = None) -> Decision:
+        """Let it run with other arguments, which schema and policy are asked about. The model is told what ran."""
+        said: dict[str, Any] = {"arguments": checked(dict(arguments))}
+        return self._decide("edit", interruption, said if note is None else {**said, "message": note})
+
+    def reject(
+        self,
+        interruption: Interruption,
+        always_reject: bool = False,
+        *,
+        message: str | None = None,
+        rejection_message: str | None = None,
+        always: bool | Always | None = None,
+    ) -> Decision:
+        """Do not run it.
+
+        Args:
+            interruption: One of `get_interruptions()`.
+            always_reject: The same as `always=True`.
+            message: The reason, which the model is told.
+            rejection_message: The same.
+            always: Also reject calls like it for the rest of this run, without asking: `True` for the same arguments,
+                `Always(arguments="any")` for every call of this tool.
+
+        Raises:
+            UserError: it is not an interruption of this state, or `always` is limited as no rejection is.
+        """
+        reason = message if message is not None else rejection_message
+        call = self._find(interruption).call
+        beyond = rejection_of(always if always is not None else always_reject, interruption, call, reason)
+        said = {} if reason is None else {"message": reason}
+        return self._decide("reject", interruption, said, beyond)
+
+    def respond(self, interruption: Interruption, output: Any) -> Decision:
+        """Do not run it; give the model this in the tool's place: text, MCP content blocks, or other JSON as text."""
+        return self._decide("respond", interruption, {"content": answer_content(output)})
+
+    async def submit(self) -> None:
+        """Send the decisions that were not awaited, in the order in which they were made. `Runner.run` does it first.
+
+        Every one is tried. One that the proxy could not be asked about stays for the next time; one that it refused is
+        gone.
+
+        Raises:
+            DecisionError: one was not taken: `DecisionConflict`, `ApprovalExpired`, `DefinitionChanged`,
+                `OutcomeUnknown`. Where several went wrong this is the first, with the others as notes.
+            ProxyError: the proxy refused for another reason, or was not reached.
+            UserError: there is no approver's token.
+        """
+        await self._outbox.send_all()
+
+    # -- looking, and waiting
+
+    async def sync(self) -> Changes:
+        """Read every call that waits at the proxy again, and say how they stand.
+
+        Raises:
+            ProxyError: one could not be read, or the proxy was not reached; what was read is kept.
+            StateDamaged: a record is about another call, so the state was changed.
+        """
+        return await reread(self._parked(), self.run_id)
+
+    async def wait(self, timeout: float | None = None, need: Need = "any", via: Via = "sse") -> Changes:
+        """Send what is decided here, then wait until it is worth going on, and return how the calls stand.
+
+        Nothing is raised when time is up: `changes.enough(need)` says whether it was in time. Put `anyio.fail_after`
+        around it to have it raise. The proxy may go away and come back meanwhile; only the first look needs it there.
+
+        Args:
+            timeout: Seconds; None waits as long as it takes. 0 only looks.
+            need: `any`: one call is settled. `all`: none is pending or running elsewhere.
+            via: `sse` follows the proxy's events; `poll` sends requests that wait, for networks that cut streams.
+
+        Raises:
+            DecisionError: a decision that was made here was not taken; see `submit`.
+            ProxyError: the proxy refuses, or was not there at first.
+            StateDamaged: a record is about another call, so the state was changed.
+        """
+        await self.submit()
+        return await wait_for(self._parked(), self.run_id, timeout=timeout, need=need, via=via)
+
+    def apply_event(self, headers: Headers, body: bytes, secret: WebhookSecret) -> Changes:
+        """Take a signed webhook for the hint that it is: show the newer record. Nothing is decided by it.
+
+        An event about another run's call, or older than what is known, changes nothing.
+
+        Args:
+            headers: Of the request.
+            body: The bytes as they came.
+            secret: `whsec_...`, or several while it is being replaced.
+
+        Raises:
+            BadEvent: not signed with the secret, more than 5 minutes off, heard by this state before, or no event.
+        """
+        event = read_event(headers, body, secret)
+        if event.id in self._heard:
+            raise BadEvent(f"the event `{event.id[:80]}` came before")
+        self._heard[event.id] = None
+        if len(self._heard) > _EVENTS_KEPT:
+            del self._heard[next(iter(self._heard))]
+        parked = self._parked()
+        updated = [
+            each.id
+            for each in parked
+            if each.id == event.record["id"]
+            and is_about(event.record, each.call, self.run_id)
+            and event.record["revision"] > int((each.call.interruption or {}).get("revision", -1))
+            and take(each, event.record, self.run_id)
+        ]
+        return changes_of(parked, updated)
+
+    def _decide(
+        self, kind: Any, interruption: Interruption, said: Mapping[str, Any], rejection: dict[str, Any] | None = None
+    ) -> Decision:
+        return self._outbox.add(kind, interruption, self._find(interruption), said, rejection)
+
+    def _find(self, interruption: Interruption) -> Parked:
+        for call, path in calls_of(self.data):
+            if call.interruption is not None and call.interruption.get("id") == interruption.id:
+                return Parked(call, path, interruption.id, proxy_of(path, agents_of(self.agent), self.proxy))
+        raise UserError(
+            f"the interruption `{interruption.id}` is not of this state; decide about those of `get_interruptions()`"
+        )
+
+    def _parked(self) -> Sequence[Parked]:
+        return parked_calls(self.data, agents_of(self.agent), self.proxy)
+
     # -- saving
 
     def to_json(self, *, secret: Secret | None = None) -> dict[str, Any]:
         """Return the state as plain JSON, as `run-state.schema.json` says; signed if there is a secret.
 
         Raises:
-            UserError: two agents have one name, or the secret is too short.
+            UserError: a decision is not sent yet, two agents have one name, or the secret is too short.
             StateDamaged: something in the run is no JSON; the message names the place.
         """
+        if len(self._outbox):
+            raise UserError("a decision is not sent yet, and is never kept in a state; `await` it or `state.submit()`")
         return write(self.data, fingerprint(self.agent), secret=secret)
 
     def to_string(self, *, secret: Secret | None = None) -> str:
@@ -129,22 +296,8 @@ class RunState:
     @classmethod
     def _restored(cls, agent: Agent[Any], snapshot: Snapshot, proxy: ApprovalProxy | None) -> RunState:
         data, prints = snapshot
-        if data.first_agent != agent.name:
-            raise UserError(f"the state is of a run that began with agent `{data.first_agent}`, not `{agent.name}`")
-        agents = agents_of(agent)
-        for name in dict.fromkeys(_agents_needed(data)):
-            if name not in agents:
-                raise UserError(f"the state needs agent `{name}`, which `{agent.name}` cannot reach")
-        changed = differences(prints, agent)
-        if changed:
-            warnings.warn(
-                f"agents are not what they were when run `{data.run_id}` was saved: {'; '.join(changed)}",
-                DriftWarning,
-                stacklevel=3,
-            )
+        require_agents(data, agent)
+        if changed := differences(prints, agent):
+            words = f"agents are not what they were when run `{data.run_id}` was saved: {'; '.join(changed)}"
+            warnings.warn(words, DriftWarning, stacklevel=3)
         return cls(agent, data, proxy=proxy)
-
-
-def _agents_needed(data: RunData) -> list[str]:
-    inner = [name for call in data.calls if call.run is not None for name in _agents_needed(call.run)]
-    return [data.agent, data.first_agent, *(call.agent for call in data.calls), *inner]
