@@ -1,6 +1,6 @@
 """HTTP to one proxy: what leaves, what comes back, and how sure it is that something left.
 
-No redirect is followed and no proxy of the environment is used, so a token goes where it was meant to go and nowhere else.
+No redirect is followed and no proxy of the environment is used: a token goes where it was meant to go, nowhere else.
 """
 
 from __future__ import annotations

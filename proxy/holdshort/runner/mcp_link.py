@@ -64,7 +64,11 @@ class ProxyLink:
         if self._tools is None or stale or refresh:
             # Cleared before: a change that is told while the list is read makes it stale again.
             self._session.tools_changed = False
-            self._tools = tools_of(await self._pages(), self._server)
+            listed = await self._pages()
+            if not listed and await self._session.change_era():
+                # A server of the stateless era alone is missing from the other era's list, and nobody says so.
+                listed = await self._pages()
+            self._tools = tools_of(listed, self._server)
             self._read_at = anyio.current_time()
         return self._tools
 

@@ -1,11 +1,12 @@
 """One client's conversation with an MCP endpoint over streamable HTTP, without a task of its own.
 
-The official client keeps tasks and cancel scopes open for as long as a session lives. A run is an async generator that may
-be left at any `yield` and closed from another task, and no scope may be open then. So here every request is one coroutine
-that opens, reads and closes; between two requests there is a session id, and nothing that runs.
+The official client keeps tasks and cancel scopes open for as long as a session lives. A run is an async generator that
+may be left at any `yield` and closed from another task, and no scope may be open then. So here every request is one
+coroutine that opens, reads and closes; between two requests there is a session id, and nothing that runs.
 
-Both eras are spoken. The handshake era comes first; an endpoint that knows only the stateless one says so (`-32022`).
-A request is repeated by itself only where it is certain that it was not taken, or where taking it twice does no harm.
+Both eras are spoken. The handshake era comes first: there a call goes on when its connection is lost, and its answer
+can be fetched afterwards. Where that era is refused, or shows nothing, the stateless one is asked for. A request is
+repeated by itself only where it is certain that it was not taken, or where taking it twice does no harm.
 """
 
 from __future__ import annotations
@@ -97,6 +98,17 @@ class McpSession:
                 sent=sending.sent,
             ) from None
 
+    async def change_era(self) -> bool:
+        """Go over to the stateless era, where the endpoint has it and it is not spoken already; say whether."""
+        if self._terms is None or self._terms.is_stateless:
+            return False
+        with anyio.move_on_after(self._timeout_s):
+            if await self._knows_stateless():
+                await self.close()
+                self._terms = _Terms(STATELESS)
+                return True
+        return False
+
     async def close(self) -> None:
         """Tell the proxy that the session is over, if that is quickly done; it would find out by itself."""
         terms, self._terms = self._terms, None
@@ -156,7 +168,8 @@ class McpSession:
         try:
             result = await self._answering(None, message).result(response)
         except ProxyError as error:
-            if error.reason == _UNSUPPORTED_VERSION:
+            # The proxy's -32022, or whatever a server of the other era makes of a request that it does not know.
+            if error.reason.startswith("-") and await self._knows_stateless():
                 return _Terms(STATELESS)
             raise
         finally:
@@ -168,6 +181,14 @@ class McpSession:
         terms = _Terms(str(version), response.headers.get("mcp-session-id"))
         await self._tell(terms, {"jsonrpc": "2.0", "method": "notifications/initialized"})
         return terms
+
+    async def _knows_stateless(self) -> bool:
+        try:
+            said = await self._ask(_Terms(STATELESS), "server/discover", {}, {}, Sending())
+        except (ProxyError, _Renew):
+            return False
+        versions = said.get("supportedVersions")
+        return isinstance(versions, list) and STATELESS in versions
 
     async def _ask(
         self, terms: _Terms, method: str, params: Mapping[str, Any], more: Mapping[str, str], sending: Sending

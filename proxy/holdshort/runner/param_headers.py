@@ -1,4 +1,4 @@
-"""The `Mcp-*` headers of a stateless request, made from its body (MCP 2026-07-28, transports: standard and custom headers).
+"""The `Mcp-*` headers of a stateless request, made from its body (MCP 2026-07-28, transports: request headers).
 
 A tool's input schema may mark parameters with `x-mcp-header`; their arguments are repeated in `Mcp-Param-NAME`, and the
 proxy refuses a call whose headers say otherwise than its body.
@@ -35,7 +35,7 @@ def safe_value(text: str) -> str:
 
 
 def parameter_headers(schema: object, arguments: Mapping[str, Any]) -> dict[str, str]:
-    """Return the `Mcp-Param-*` headers of a call; none where one mark of the schema is wrong, as the proxy has it too."""
+    """Return the `Mcp-Param-*` headers of a call; none where a mark of the schema is wrong, as the proxy has it."""
     paths = _marked(schema)
     found: dict[str, str] = {}
     for name, path in (paths or {}).items():

@@ -1,9 +1,9 @@
-"""Where the proxy is, and who the agent is there. The one object that a program makes to put its agents behind approval.
+"""Where the proxy is, and who the agent is there: the one object that puts a program's agents behind approval.
 
     agent = Agent("Ops", "Manage files.", proxy=ApprovalProxy("http://127.0.0.1:7411", token=AGENT_TOKEN))
 
-The agent's token asks; only an approver's token decides. A program that has both can show a decision to its own user and
-send it; one that has only the first waits until somebody decides elsewhere.
+The agent's token asks; only an approver's token decides. A program that has both can show a call to its own user and
+send the decision; one that has only the first waits until somebody decides elsewhere.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ class ApprovalProxy:
 
     `url` is the proxy's base; `server` narrows it to one server, whose tools then have their own names. `token` is the
     agent's, None on the proxy's own machine where no agents are configured. `approvals_url` is only needed where
-    `approvals.listen` moved that side. `ask_about`: which calls that the agent runs itself are asked about, those that are
-    `gated` here (`needs_approval`) or `all`. `hold_s`: 0 has a parked call answered at once, more lets the proxy hold it for
-    as long as it holds any client's. `timeout_s` is the most that one call may take, holding included. An `http_client` is
-    used as it is and never closed; it should have no credentials of its own.
+    `approvals.listen` moved that side. `ask_about` says which calls that the agent runs itself are asked about: those
+    that are `gated` here (`needs_approval`), or `all`. With `hold_s` 0 a parked call is answered at once; with more the
+    proxy holds it, for as long as it holds any client's. `timeout_s` is the most that one call may take, holding
+    included. An `http_client` is used as it is and never closed; it should have no credentials of its own.
 
     Raises:
         UserError: something of this cannot be; the message never shows a token.
@@ -103,7 +103,7 @@ class ApprovalProxy:
         return self._approver_token is not None
 
     async def open(self) -> ProxyLink:
-        """Return the link of the `async with` block, else one of its own, which has to be closed. Nothing is sent yet."""
+        """Return the link of the `async with` block, else a new one, which has to be closed. Nothing is sent yet."""
         return self._link(shared=False) if self._shared is None else self._shared
 
     async def health(self) -> Health:

@@ -1,4 +1,4 @@
-"""What the approval endpoint refuses, as errors of ours: `{"error": {"code", "message", "interruption"?, "pointer"?}}`."""
+"""What the approval endpoint refuses, as errors of ours: `{"error": {"code", "message", "interruption"?}}`."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Server-sent events out of bytes, as they arrive (WHATWG HTML 9.2.6), with a cap on what one event may hold.
 
-The runner has a reader of its own: it imports nothing of the proxy's, which is another program, maybe of another release.
+The runner has a reader of its own: it imports nothing of the proxy, which is another program, maybe another release.
 """
 
 from __future__ import annotations

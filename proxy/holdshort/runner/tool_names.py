@@ -1,8 +1,8 @@
 """A tool behind the proxy, and the name the model gets for it.
 
-Models take names of at most 64 letters, digits, `_` and `-`; MCP takes more. A name that fits stays as it is; any other is
-cleaned and ends in a digest of itself. A name depends on the tool's own name alone, so it is the same in every process
-and in any order of the list, and the digest keeps two tools from sharing one.
+Models take names of at most 64 letters, digits, `_` and `-`; MCP takes more. A name that fits stays as it is; any
+other is cleaned and ends in a digest of itself. A name depends on the tool's own name alone, so it is the same in every
+process and in any order of the list, and the digest keeps two tools from sharing one.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class McpTool:
 def split_name(wire_name: str, server: str | None) -> tuple[str, str] | None:
     """Return the server's label and its own name of the tool; None where there is no telling.
 
-    Where one endpoint shows every server, names are `server__name`. A label has no `__`, so the first one is the border.
+    Where one endpoint shows every server, names are `server__name`. A label has no `__`: the first one is the border.
     """
     if server is not None:
         return server, wire_name
