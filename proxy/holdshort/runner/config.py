@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from holdshort.runner.agent import Agent, ModelSettings
     from holdshort.runner.data import Item
     from holdshort.runner.guardrails import InputGuardrail, OutputGuardrail
+    from holdshort.runner.session import SessionSettings
 
 __all__ = [
     "CallModelData",
@@ -88,6 +89,8 @@ class RunConfig:
     """Whether spans carry arguments, results and texts."""
     session_input_callback: SessionInputCallback | None = None
     """Called with the session's items and the new ones; returns what the run starts with, in place of both."""
+    session_settings: SessionSettings | None = None
+    """How a session is read, in place of its own settings."""
     call_model_input_filter: CallModelInputFilter | None = None
     """Called with a `CallModelData` right before the model is asked; returns the `ModelInputData` to send instead.
 

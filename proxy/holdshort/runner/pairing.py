@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from holdshort.runner.data import Item
 
-__all__ = ["answered_in", "asked_in", "thoughts", "whole_from"]
+__all__ = ["answered_in", "asked_in", "thoughts", "whole_from", "without_orphans"]
 
 
 def asked_in(item: Item) -> str | None:
@@ -64,6 +64,27 @@ def whole_from(items: Sequence[Item], start: int) -> int:
     while any(first < cut <= last for first, last in parts):
         cut = max(last for first, last in parts if first < cut <= last) + 1
     return min(cut, len(items))
+
+
+def without_orphans(items: Sequence[Item]) -> list[Item]:
+    """Return `items` without calls that have no output after them, outputs that have no call before them, and reasoning
+    of which nothing is left.
+    """
+    asked = {call_id: place for place, item in enumerate(items) if (call_id := asked_in(item)) is not None}
+    whole: set[str] = set()
+    for place, item in enumerate(items):
+        call_id = answered_in(item)
+        if call_id is not None and asked.get(call_id, place) < place:
+            whole.add(call_id)
+    gone = {
+        place
+        for place, item in enumerate(items)
+        if (call_id := asked_in(item) or answered_in(item)) is not None and call_id not in whole
+    }
+    for place, came in thoughts(items):
+        if came and gone.issuperset(came):
+            gone.add(place)
+    return [item for place, item in enumerate(items) if place not in gone]
 
 
 def _follows(item: Item) -> bool:
