@@ -56,9 +56,12 @@ async def test_after_the_hold_the_answer_says_that_nothing_ran_and_how_to_go_on(
         assert answer.interruption == {
             "id": record.id,
             "state": "pending",
+            "revision": 1,
+            "kind": "mcp",
             "server": "spy",
             "tool": "write",
             "fingerprint": record.fingerprint,
+            "edited": False,
             "expires_at": answer.interruption["expires_at"],
             "review_url": f"http://127.0.0.1:7411/review/{record.id}",
         }

@@ -8,7 +8,7 @@ tool's output schema, and a waiting call has no output.
 from collections.abc import Mapping
 from typing import Any, Final, TypeGuard
 
-from holdshort.gate.meta import INTERRUPTION_KEY
+from holdshort.gate.meta import ERROR_KEY, INTERRUPTION_KEY, OUTCOME_KEY
 from holdshort.gate.methods import Era
 from holdshort.interruption import Interruption, State
 from holdshort.policy import Kind, Verdict
@@ -22,6 +22,7 @@ __all__ = [
     "POLICY_REFUSED",
     "RESOURCE_NOT_FOUND",
     "UPSTREAM_ERROR",
+    "call_id_reused",
     "denied",
     "failed_inside",
     "input_refused",
@@ -29,6 +30,7 @@ __all__ = [
     "invalid_params",
     "no_record",
     "not_ready",
+    "not_repeated",
     "over_quota",
     "pending_text",
     "refused",
@@ -145,6 +147,30 @@ def over_quota(request_id: RequestId, reason: str, era: Era) -> dict[str, Any]:
     return _tool_result(request_id, text, era, None)
 
 
+def call_id_reused(request_id: RequestId, call_id: str, tool: str, era: Era) -> dict[str, Any]:
+    """The ids of this call are those of another one."""
+    text = (
+        f"Not executed: the call id `{call_id}` of this run is on record for a call of another tool or with other "
+        f"arguments, so this call of `{tool}` was neither sent nor put before anybody. That is a fault of the program "
+        "that sends the calls, which has to give each of them an id of its own."
+    )
+    reply = _tool_result(request_id, text, era, None)
+    reply["result"]["_meta"] = {ERROR_KEY: "call_id_reused"}
+    return reply
+
+
+def not_repeated(request_id: RequestId, tool: str, era: Era) -> dict[str, Any]:
+    """It may have been sent before, needs no approval now, and nothing is on record of it."""
+    text = (
+        f"OUTCOME UNKNOWN: this call of `{tool}` may have been sent before, and what came of it is not on record. It "
+        "was NOT sent again now. It may or may not have taken effect. Do NOT repeat it. Check the state of things with "
+        "a read-only tool, or ask the user."
+    )
+    reply = _tool_result(request_id, text, era, None)
+    reply["result"]["_meta"] = {OUTCOME_KEY: "unknown"}
+    return reply
+
+
 def no_record(request_id: RequestId, era: Era) -> dict[str, Any]:
     """The store cannot record, so no call is made."""
     text = (
@@ -237,9 +263,12 @@ def interruption_meta(record: Interruption) -> dict[str, Any]:
     return {
         "id": record.id,
         "state": record.state.value,
+        "revision": record.revision,
+        "kind": record.kind,
         "server": record.server,
         "tool": record.tool,
         "fingerprint": record.fingerprint,
+        "edited": record.fingerprint != record.requested_fingerprint,
         "expires_at": _time(record.expires_at),
         "review_url": record.review_url,
     }
@@ -296,6 +325,8 @@ def _what_happened(record: Interruption) -> str:
 def _answered(request_id: RequestId, record: Interruption, era: Era) -> dict[str, Any]:
     by = next((vote.by for vote in record.decisions if vote.decision == "respond"), "an approver")
     note = f"ANSWERED BY A PERSON: `{record.tool}` was not executed; {by} answered in its place:"
+    if record.purged_at is not None:
+        return _tool_result(request_id, f"{note} the answer is no longer kept. Ask the user.", era, record)
     answer = record.answer
     content = answer if _is_content(answer) else [_text(answer if isinstance(answer, str) else _json(answer))]
     result: dict[str, Any] = {"content": [_text(note), *content]}

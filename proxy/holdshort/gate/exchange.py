@@ -9,6 +9,7 @@ from typing import Any
 
 import anyio
 
+from holdshort.gate.keyed import CallKey
 from holdshort.gate.methods import TASKS_EXTENSION, Era
 from holdshort.gate.upstream import Link
 from holdshort.policy import Caller
@@ -78,6 +79,8 @@ class Exchange:
     """When the server has said nothing for too long, on the event loop's clock; the gate's own watch cancels then."""
     heartbeats: int = 0
     """Progress notifications of ours so far; the upstream's own values are shifted by as many."""
+    key: CallKey | None = None
+    """The ids that a call is found by; set by the gate, None for one that is found by its arguments."""
 
     def leave(self, *, withdrawn: bool) -> None:
         """The client has gone, or has cancelled the request."""

@@ -25,15 +25,16 @@ from holdshort.gate.exchange import Exchange, Reply
 from holdshort.gate.execution import Executions
 from holdshort.gate.granting import POLICY_DIGITS, Granting, Judged
 from holdshort.gate.headers import parameter_headers
+from holdshort.gate.keyed import BadKey, CallIdReused, Known, key_in
 from holdshort.gate.legs import without_review
-from holdshort.gate.meta import without_our_keys, without_our_keys_in
+from holdshort.gate.meta import CALL_KEY, REPEAT_KEY, without_our_keys, without_our_keys_in
 from holdshort.gate.methods import CLIENT_REQUESTS, Era
 from holdshort.gate.parking import OPEN_STATES, Parking, ParkingDesk
 from holdshort.gate.pins import admitted
 from holdshort.gate.tasks import TaskOwners, task_view
 from holdshort.gate.upstream import Link, Log, SessionGone, UpstreamError
 from holdshort.interruption import Interruption, InterruptionError, State, Withdraw
-from holdshort.policy import Action, Call, Caller, Policy
+from holdshort.policy import AGENT_LAYER, Action, Because, Call, Caller, Policy
 from holdshort.store import EntryKind, InterruptionNotFound, NewEntry, NewRecording, Store
 from holdshort.wire import Frame, MalformedMessage, result_reply
 
@@ -164,6 +165,9 @@ class Gate:
     async def _judge(self, exchange: Exchange, catalog: Catalog) -> Reply:
         method: str = exchange.frame.value["method"]
         if method == "tools/call":
+            meta = exchange.meta
+            if CALL_KEY in meta or REPEAT_KEY in meta:
+                return await self._call_by_key(exchange, catalog)
             return await self._call_tool(exchange, catalog)
         if method not in CLIENT_REQUESTS[exchange.peer.era]:
             return Reply(Frame(answers.unknown_method(exchange.id, method)))
@@ -190,7 +194,26 @@ class Gate:
             )
         return Reply(reply)
 
-    async def _call_tool(self, exchange: Exchange, catalog: Catalog) -> Reply:
+    async def _call_by_key(self, exchange: Exchange, catalog: Catalog) -> Reply:
+        """Take a call that may have its run's and its own id; then they, not its arguments, say which call it is."""
+        name, arguments = exchange.params.get("name"), exchange.params.get("arguments", {})
+        try:
+            key = exchange.key = key_in(exchange.meta)
+            if key is None or not isinstance(name, str) or not isinstance(arguments, dict):
+                return await self._call_tool(exchange, catalog)
+            known = await self._parking.known(exchange, catalog, name, arguments)
+            if isinstance(known, Reply):
+                return self._noted(exchange, await self._shown(exchange, known))
+            return await self._call_tool(exchange, catalog, known)
+        except BadKey as error:
+            return Reply(Frame(answers.invalid_params(exchange.id, str(error))))
+        except CallIdReused as error:
+            name = str(name)
+            await self._store.record(_reused_entry(exchange, name, self._clock(), error))
+            call_id = "" if exchange.key is None else exchange.key.call_id
+            return Reply(Frame(answers.call_id_reused(exchange.id, call_id, name, exchange.peer.era)))
+
+    async def _call_tool(self, exchange: Exchange, catalog: Catalog, known: Known | None = None) -> Reply:
         params = exchange.params
         name = params.get("name")
         arguments = params.get("arguments", {})
@@ -208,8 +231,10 @@ class Gate:
         policy = self._policy()
         call = Call(definition.facts, arguments, exchange.caller, now)
         judged = Judged(definition, policy.decide(call), policy.digest)
+        if known is not None and await self._leaves_doubt(exchange, call, judged, known):
+            return await self._parking.not_repeated(exchange, definition)
         if judged.verdict.action is Action.ASK:
-            judged = await self._granting.answer(exchange, catalog, call, judged)
+            judged = await self._granting.answer(exchange, catalog, call, judged, known)
         definition, verdict = judged.definition, judged.verdict
         if verdict.action is Action.ASK:
             parked = await self._parking.park(exchange, catalog, definition, verdict, judged.policy_digest)
@@ -230,6 +255,14 @@ class Gate:
         if exchange.peer.era is Era.MODERN:
             exchange.headers = parameter_headers(definition, arguments)
         return self._noted(exchange, Reply(await self._forward(exchange)))
+
+    async def _leaves_doubt(self, exchange: Exchange, call: Call, judged: Judged, known: Known) -> bool:
+        """Say whether a repeated call, of which nothing is on record, may have run before without being asked about."""
+        if exchange.key is None or not exchange.key.repeated or known.record is not None:
+            return False
+        if judged.verdict.action is Action.ASK:
+            return await self._granting.covers(call, judged)
+        return judged.verdict.action is Action.ALLOW
 
     def _noted(self, exchange: Exchange, reply: Reply) -> Reply:
         if self._owners is not None and reply.frame is not None:
@@ -331,6 +364,19 @@ def _absent_entry(exchange: Exchange, tool: str, now: datetime) -> NewEntry:
         agent=exchange.caller.agent,
         action=Action.HIDE.value,
         detail={"errors": ["the server lists no such tool"]},
+    )
+
+
+def _reused_entry(exchange: Exchange, tool: str, now: datetime, error: CallIdReused) -> NewEntry:
+    return NewEntry(
+        kind=EntryKind.VERDICT,
+        at=now,
+        server=exchange.server,
+        tool=tool[:_LONGEST_NAME],
+        agent=exchange.caller.agent,
+        action=Action.DENY.value,
+        because=(Because(AGENT_LAYER, error.code),),
+        detail={"code": error.code},
     )
 
 

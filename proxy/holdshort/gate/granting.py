@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 from holdshort.gate.catalog import Catalog, Definition
 from holdshort.gate.exchange import Exchange
+from holdshort.gate.keyed import Known
 from holdshort.gate.recording import Recorder
 from holdshort.gate.seal import Sealer
 from holdshort.interruption import NoFingerprint, fingerprint
@@ -53,8 +54,12 @@ class Granting:
         self._acts_for = acts_for
         self._recorder = recorder
 
-    async def answer(self, exchange: Exchange, catalog: Catalog, call: Call, asked: Judged) -> Judged:
+    async def answer(
+        self, exchange: Exchange, catalog: Catalog, call: Call, asked: Judged, known: Known | None = None
+    ) -> Judged:
         """Return the call as it stands after the grants: allowed by one, or as policy has it; `asked` is what it said.
+
+        `known` is what is on record of a call that is found by its ids.
 
         Raises:
             StateError: the store cannot take a use; nothing was written.
@@ -72,7 +77,18 @@ class Granting:
         if fresh is None:
             return asked
         call = replace(call, tool=fresh.facts, now=self._clock())
-        return await self._take(candidates, call, self._judge(fresh, call))
+        return await self._take(candidates, call, self._judge(fresh, call), known)
+
+    async def covers(self, call: Call, asked: Judged) -> bool:
+        """Say whether a grant would answer for this call, without taking a use of it.
+
+        Raises:
+            StateError: the store cannot say.
+        """
+        if not asked.verdict.terms.grants:
+            return False
+        candidates = await self._store.grants.candidates(call.caller.agent, call.tool.server, asked.definition.name)
+        return bool(self._found(candidates, asked, call))
 
     async def answer_own(self, call: Call, asked: Judged) -> Judged:
         """The same for a call that the agent runs itself: how its tool is defined now came with it.
@@ -85,7 +101,7 @@ class Granting:
         candidates = await self._store.grants.candidates(call.caller.agent, call.tool.server, call.tool.name)
         return await self._take(candidates, call, asked)
 
-    async def _take(self, candidates: Sequence[Grant], call: Call, asked: Judged) -> Judged:
+    async def _take(self, candidates: Sequence[Grant], call: Call, asked: Judged, known: Known | None = None) -> Judged:
         definition = asked.definition
         try:
             mark = fingerprint(call.tool.server, definition.name, dict(call.arguments))
@@ -96,7 +112,8 @@ class Granting:
             entry = _entry(call, asked, allowed, mark)
             if self._recorder is not None:
                 entry = replace(entry, recording=self._recorder.call(call))
-            use = await self._store.grants.use(grant, entry, now=call.now)
+            interruption = None if known is None else known.interruption
+            use = await self._store.grants.use(grant, entry, now=call.now, interruption=interruption)
             if self._policy().digest != asked.policy_digest:
                 # Another policy came into force meanwhile, and it is that one's to say.
                 return self._judge(definition, call)

@@ -61,9 +61,10 @@ class Legs:
 
     def asking(self, exchange: Exchange, record: Interruption, wanted: dict[str, Any], token: int) -> Frame:
         """Return what a running call's server asks for, with its state inside ours."""
-        theirs = wanted.get("requestState")
+        theirs, meta = wanted.get("requestState"), wanted.get("_meta")
         state = self._sealed(exchange, record, 0, theirs if isinstance(theirs, str) else None, token)
-        return Frame(result_reply(exchange.id, {**wanted, "requestState": state}))
+        said = {**(meta if isinstance(meta, dict) else {}), answers.INTERRUPTION_KEY: answers.interruption_meta(record)}
+        return Frame(result_reply(exchange.id, {**wanted, "requestState": state, "_meta": said}))
 
     def _sealed(
         self, exchange: Exchange, record: Interruption, number: int, state: str | None = None, token: int | None = None

@@ -11,7 +11,17 @@ from typing import Any, Final
 from holdshort.gate.upstream import StatusFrame
 from holdshort.wire import Frame, Limits, decode
 
-__all__ = ["INTERRUPTION_KEY", "PARK_KEY", "without_our_keys", "without_our_keys_in"]
+__all__ = [
+    "CALL_KEY",
+    "ERROR_KEY",
+    "INTERRUPTION_KEY",
+    "OUTCOME_KEY",
+    "PARK_KEY",
+    "REPEAT_KEY",
+    "RUN_KEY",
+    "without_our_keys",
+    "without_our_keys_in",
+]
 
 _PREFIX: Final = "holdshort/"
 _ESCAPED_LETTER = re.compile(rb"\\u00(?:6[48cCfF]|7[234]|2[fF])")
@@ -22,6 +32,15 @@ INTERRUPTION_KEY: Final = "holdshort/interruption"
 """On every answer to a parked call: where the call stands."""
 PARK_KEY: Final = "holdshort/park"
 """From a client that resumes by itself: `"now"` skips the hold."""
+RUN_KEY: Final = "holdshort/run_id"
+CALL_KEY: Final = "holdshort/call_id"
+"""With the run's id: which call it is, however often it is sent."""
+REPEAT_KEY: Final = "holdshort/repeat"
+"""True from a client that may have sent this very call before, and does not know what came of it."""
+ERROR_KEY: Final = "holdshort/error"
+"""On an answer of ours that no record stands behind: why the call was not taken, as a code."""
+OUTCOME_KEY: Final = "holdshort/outcome"
+"""On the same: what is known of an earlier one."""
 
 
 def without_our_keys(params: dict[str, Any]) -> dict[str, Any]:

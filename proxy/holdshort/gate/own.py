@@ -11,8 +11,9 @@ from typing import Any, Final, NamedTuple
 
 import anyio
 
-from holdshort.errors import HoldshortError, StateError
+from holdshort.errors import StateError
 from holdshort.gate.granting import Granting, Judged
+from holdshort.gate.keyed import CallIdReused
 from holdshort.gate.parking import ParkingDesk, overruled
 from holdshort.gate.pins import Definition
 from holdshort.interruption import (
@@ -29,21 +30,12 @@ from holdshort.interruption import (
 )
 from holdshort.policy import Action, Call, Caller, Verdict
 from holdshort.policy.facts import facts_of
-from holdshort.store import EntryKind, InterruptionNotFound, NewEntry, NewRecording
+from holdshort.store import EntryKind, InterruptionNotFound, NewEntry, NewRecording, QuotaExceeded
 
-__all__ = ["CallIdReused", "OwnAnswer", "OwnCalls"]
+__all__ = ["OwnAnswer", "OwnCalls"]
 
 _WAITING: Final = frozenset({State.PENDING, State.APPROVED})
 _MOST_ATTEMPTS: Final = 100
-
-
-class CallIdReused(HoldshortError):
-    """Raised when a call comes with the run and call id of another one."""
-
-    code = "call_id_reused"
-
-    def __init__(self, call_id: str) -> None:
-        super().__init__(f"the call id `{call_id}` of this run stands for another call; ids are for one call each")
 
 
 class OwnAnswer(NamedTuple):
@@ -226,8 +218,8 @@ class OwnCalls:
         )
         try:
             return await self._store.park(record, recording=self._recording(call))
-        except StateError:
-            # The same call, asked about twice at once: the other one was faster.
+        except (StateError, QuotaExceeded):
+            # The same call, asked about twice at once: the other one was faster, and may have taken the last place.
             with suppress(InterruptionNotFound):
                 first = await self._store.get(fresh)
                 if first.requested_fingerprint == mark and first.definition_digest == definition.digest:

@@ -22,8 +22,9 @@ from holdshort.gate.catalog import Catalog, Definition, envelope
 from holdshort.gate.exchange import Exchange, Reply
 from holdshort.gate.execution import Executions, Run
 from holdshort.gate.hold import HEARTBEAT_SECONDS, HoldBudgets
+from holdshort.gate.keyed import CallKey, KeyedCalls, Known
 from holdshort.gate.legs import MAX_LEGS, Legs
-from holdshort.gate.meta import PARK_KEY
+from holdshort.gate.meta import CALL_KEY, PARK_KEY, RUN_KEY
 from holdshort.gate.methods import Era
 from holdshort.gate.pins import PinBook
 from holdshort.gate.recording import Recorder
@@ -41,8 +42,8 @@ from holdshort.interruption import (
     Withdraw,
     fingerprint,
 )
-from holdshort.policy import Action, ApproverGroups, Call, Policy, Verdict
-from holdshort.store import InterruptionNotFound, QuotaExceeded, Store
+from holdshort.policy import AGENT_LAYER, Action, ApproverGroups, Because, Call, Policy, Verdict
+from holdshort.store import EntryKind, InterruptionNotFound, NewEntry, NewRecording, QuotaExceeded, Store
 from holdshort.wire import Frame, result_reply
 
 __all__ = ["OPEN_STATES", "Parking", "ParkingDesk", "UpstreamNotReady", "overruled"]
@@ -87,6 +88,31 @@ class Parking:
         self._store = desk.store
         self._executions = executions
         self._legs = Legs(desk.store, desk.clock, desk.new_id, desk.sealer)
+        self._keyed = KeyedCalls(desk.store, desk.clock)
+
+    async def known(self, exchange: Exchange, catalog: Catalog, tool: str, arguments: dict[str, Any]) -> Known | Reply:
+        """Return what is on record of a call with a key; a reply where policy has no more say in what came of it.
+
+        That it ran, runs, or never will, stays true whatever policy says of the tool today.
+
+        Raises:
+            CallIdReused: the key is another call's.
+        """
+        key = exchange.key
+        if key is None:
+            raise ValueError("a call without a key is found by its arguments")
+        mark = fingerprint(exchange.server, tool, arguments)
+        known = await self._keyed.find(exchange.caller.agent, key, mark)
+        record = known.record
+        if record is None or record.state in (State.PENDING, State.APPROVED):
+            return known
+        if record.state is State.EXECUTING and Sealer.is_ours(exchange.params.get("requestState")):
+            return known  # it may bring what its server asked for
+        try:
+            leg = await self._opened(exchange, mark)
+        except BrokenSeal as error:
+            return Reply(Frame(answers.invalid_params(exchange.id, str(error))))
+        return await self._see_through(exchange, catalog, record, "", legs=leg.number if leg is not None else 0)
 
     async def park(
         self, exchange: Exchange, catalog: Catalog, definition: Definition, verdict: Verdict, policy_digest: str
@@ -99,22 +125,25 @@ class Parking:
         mark = fingerprint(exchange.server, definition.name, arguments)
         holder = f"{self._store.owner}/{self._desk.new_id()}"
         try:
-            leg = await self._legs.opened(exchange, mark)
+            leg = await self._opened(exchange, mark)
             if leg is not None and leg.token is not None:
                 return await self._with_input(exchange, catalog, definition, leg)
-            record = await self._store.attach(exchange.caller.agent, mark, holder, now=self._desk.clock())
+            known = await self._joined(exchange, mark, holder)
+            record = known.record
             if record is None and leg is not None:
                 # What the leg stands for has ended while the client was away, and is told, not asked again.
                 record = await self._store.get(leg.interruption)
             if record is None:
-                record = await self._new(exchange, definition, verdict, arguments, mark, policy_digest)
+                record = await self._new(
+                    exchange, definition, verdict, arguments, mark, policy_digest, known.interruption
+                )
                 if catalog.pins is not None and not definition.facts.pinned:
                     record = replace(record, pinned=await catalog.pins.pinned_definition(definition))
                 recording = None
                 if self._desk.recorder is not None:
                     call = Call(definition.facts, arguments, exchange.caller, record.created_at)
                     recording = self._desk.recorder.call(call)
-                record = await self._store.park(record, holder=holder, recording=recording)
+                record = await self._kept(exchange, record, holder, recording)
         except (BrokenSeal, InterruptionNotFound) as error:
             return Reply(Frame(answers.invalid_params(exchange.id, str(error))))
         except QuotaExceeded as error:
@@ -125,13 +154,16 @@ class Parking:
         """Policy allows the call by now. Return how it ended, or goes on, if it was parked before; None to run it.
 
         What ran, or runs, must not run a second time, and what still waits must not run later, beside this.
+
+        Raises:
+            CallIdReused: its key is another call's.
         """
         comes_back = Sealer.is_ours(exchange.params.get("requestState")) and exchange.peer.era is Era.MODERN
-        if not comes_back and not await self._store.has_parked(exchange.caller.agent):
+        if exchange.key is None and not comes_back and not await self._store.has_parked(exchange.caller.agent):
             return None
         mark = fingerprint(exchange.server, definition.name, exchange.params.get("arguments") or {})
         try:
-            leg = await self._legs.opened(exchange, mark) if comes_back else None
+            leg = await self._opened(exchange, mark) if comes_back else None
         except BrokenSeal as error:
             return Reply(Frame(answers.invalid_params(exchange.id, str(error))))
         if leg is not None and leg.token is not None:
@@ -148,23 +180,83 @@ class Parking:
         """The same call may be parked, and may run without approval now: see the parked one through, or put it away.
 
         Returns None when the call is to run: nothing like it was parked, or it still waited and now never runs.
+
+        Raises:
+            CallIdReused: its key is another call's.
         """
         mark = fingerprint(exchange.server, definition.name, exchange.params.get("arguments") or {})
         holder = f"{self._store.owner}/{self._desk.new_id()}"
+        may_have_run = exchange.key is not None and exchange.key.repeated
         # Ends with the last of them; each turn puts one away for good.
-        while (
-            record := await self._store.attach(exchange.caller.agent, mark, holder, now=self._desk.clock())
-        ) is not None:
+        while (record := (await self._joined(exchange, mark, holder)).record) is not None:
             if record.state is not State.PENDING:
                 return await self._see_through(exchange, catalog, record, holder, legs=0)
             reason = "the call needs no approval any more, and was made again"
             try:
                 await self._store.apply(record.id, Supersede(at=self._desk.clock(), reason=reason))
+                may_have_run = False
             except InterruptionError:
-                continue  # somebody decided at this very moment; the next look finds that
+                # Somebody decided at this very moment, which the next look finds; or the same call, sent twice at
+                # once, was put away by the other one, and that one runs.
+                may_have_run = exchange.key is not None
             finally:
                 await self._let_go(record.id, holder)
-        return None
+        return await self.not_repeated(exchange, definition) if may_have_run else None
+
+    async def not_repeated(self, exchange: Exchange, definition: Definition) -> Reply:
+        """It would run without approval, and may have run before without a trace: it is not sent again."""
+        entry = NewEntry(
+            kind=EntryKind.VERDICT,
+            at=self._desk.clock(),
+            server=exchange.server,
+            tool=definition.name,
+            agent=exchange.caller.agent,
+            action=Action.DENY.value,
+            because=(Because(AGENT_LAYER, "repeat"),),
+            detail={"code": "not_repeated"},
+        )
+        await self._store.record(entry)
+        return Reply(Frame(answers.not_repeated(exchange.id, definition.name, exchange.peer.era)))
+
+    async def _joined(self, exchange: Exchange, mark: str, holder: str) -> Known:
+        """Return what the call is already, by its key or, where it has none, by its arguments."""
+        agent = exchange.caller.agent
+        if exchange.key is not None:
+            return await self._keyed.find(agent, exchange.key, mark)
+        found = await self._store.attach(agent, mark, holder, now=self._desk.clock())
+        return Known(found, self._desk.new_id())
+
+    async def _kept(
+        self, exchange: Exchange, record: Interruption, holder: str, recording: NewRecording | None
+    ) -> Interruption:
+        """Keep a new interruption; where the same key was kept at this very moment, return that one."""
+        key = exchange.key
+        if key is None:
+            return await self._store.park(record, holder=holder, recording=recording)
+        try:
+            return await self._store.park(record, recording=recording)
+        except (StateError, QuotaExceeded):
+            # The other one may have taken the last place, too.
+            first = (await self._keyed.find(exchange.caller.agent, key, record.requested_fingerprint)).record
+            if first is None:
+                raise
+            return first
+
+    async def _opened(self, exchange: Exchange, mark: str) -> Leg | None:
+        """Return the leg that a request brings back, as `Legs.opened`, if it is of this call.
+
+        A client may leave our keys out of what it sends with a leg; then the leg says which call it is.
+        """
+        leg = await self._legs.opened(exchange, mark)
+        if leg is None:
+            return None
+        with suppress(InterruptionNotFound):
+            record = await self._store.get(leg.interruption)
+            if exchange.key is None:
+                exchange.key = CallKey.of(record)
+            elif not exchange.key.names(record):
+                raise BrokenSeal("the `requestState` belongs to another call; send this call without it")
+        return leg
 
     async def _see_through(
         self, exchange: Exchange, catalog: Catalog, record: Interruption, holder: str, *, legs: int
@@ -199,6 +291,8 @@ class Parking:
 
     async def _let_go(self, interruption: str, holder: str) -> None:
         """The request is over without delivering: the same call may now come back for it, whatever happened here."""
+        if not holder:
+            return
         with anyio.CancelScope(shield=True), suppress(StateError):
             await self._store.detach(interruption, holder)
 
@@ -305,9 +399,13 @@ class Parking:
         arguments: dict[str, Any],
         mark: str,
         policy_digest: str,
+        fresh: str,
     ) -> Interruption:
         now = self._desk.clock()
-        fresh = self._desk.new_id()
+        because, key = verdict.because, exchange.key
+        if key is not None and key.repeated:
+            # Who decides has to know: it may have run at a time when nobody needed to be asked.
+            because = (*because, Because(AGENT_LAYER, "repeat"))
         meta = exchange.meta
         return Interruption(
             id=fresh,
@@ -324,17 +422,18 @@ class Parking:
                 agent=exchange.caller.agent,
                 client=exchange.caller.client,
                 client_version=exchange.caller.client_version,
-                run_id=_word(meta.get("holdshort/run_id")),
-                call_id=_word(meta.get("holdshort/call_id")),
+                run_id=_word(meta.get(RUN_KEY)),
+                call_id=_word(meta.get(CALL_KEY)),
                 agent_path=_path(meta.get("holdshort/agent_path")),
                 acts_for=self._desk.acts_for(exchange.caller.agent),
             ),
-            because=verdict.because,
+            because=because,
             terms=verdict.terms,
             created_at=now,
             expires_at=now + verdict.terms.expires_after,
             dispatch_window=self._desk.dispatch_window,
             review_url=await self._desk.review_url(fresh),
+            keyed=key is not None,
         )
 
     async def _client_left(self, exchange: Exchange, record: Interruption, holder: str, legs: int) -> Reply:

@@ -53,7 +53,7 @@ from holdshort.interruption.model import (
     State,
     timestamp,
 )
-from holdshort.interruption.own import LONGEST_LEASE_SECONDS, OwnCall, own_id
+from holdshort.interruption.own import LONGEST_LEASE_SECONDS, OwnCall, keyed_id, own_id
 
 __all__ = [
     "DEFAULT_DISPATCH_WINDOW",
@@ -112,6 +112,7 @@ __all__ = [
     "has_quorum",
     "is_due",
     "is_eligible",
+    "keyed_id",
     "makers",
     "own_id",
     "timestamp",

@@ -194,6 +194,8 @@ class Interruption:
     """Set where the tool was not as it is pinned."""
     grant: str | None = None
     """The standing grant that its approval made."""
+    keyed: bool = False
+    """Found by its run's and call's id alone; a call without them never joins it, whatever its arguments."""
 
     @property
     def is_own(self) -> bool:

@@ -8,7 +8,7 @@ from holdshort.interruption.fingerprint import canonical
 from holdshort.interruption.model import Json
 from holdshort.policy.own import OwnKind, own_label
 
-__all__ = ["LONGEST_LEASE_SECONDS", "OwnCall", "own_id"]
+__all__ = ["LONGEST_LEASE_SECONDS", "OwnCall", "keyed_id", "own_id"]
 
 LONGEST_LEASE_SECONDS: Final = 24 * 60 * 60
 """How long an agent may take at most to say what came of a call that it took."""
@@ -47,5 +47,14 @@ def own_id(agent: str, run_id: str, call_id: str, attempt: int) -> str:
     It follows from them, so that however often and wherever the agent asks, the call is parked once. `attempt` counts
     those before it that ended without having run.
     """
-    named = canonical(["own call", agent, run_id, call_id, attempt])
+    return _named("own call", agent, run_id, call_id, attempt)
+
+
+def keyed_id(agent: str, run_id: str, call_id: str, attempt: int) -> str:
+    """Return the same for a call that goes to a server: with another word in front, so the two are never one."""
+    return _named("mcp call", agent, run_id, call_id, attempt)
+
+
+def _named(kind: str, agent: str, run_id: str, call_id: str, attempt: int) -> str:
+    named = canonical([kind, agent, run_id, call_id, attempt])
     return f"i-{hashlib.sha256(named).hexdigest()[:40]}"

@@ -51,12 +51,13 @@ from holdshort.policy.model import (
     ToolFacts,
     Verdict,
 )
-from holdshort.policy.own import DEFAULT_LABEL, OwnKind, is_own_label, may_be_own, own_label
+from holdshort.policy.own import AGENT_LAYER, DEFAULT_LABEL, OwnKind, is_own_label, may_be_own, own_label
 from holdshort.policy.presets import wrap_policy
 from holdshort.policy.proposals import ENOUGH, PastCall, Proposal, propose
 from holdshort.policy.targets import KIND_OF_KEY, REQUEST_METHODS, parse_target
 
 __all__ = [
+    "AGENT_LAYER",
     "ANY_VALUE",
     "DECISIONS",
     "DEFAULT_EXPIRY",

@@ -9,10 +9,14 @@ from typing import Final
 
 from holdshort.policy.globs import matcher
 
-__all__ = ["DEFAULT_LABEL", "OwnKind", "is_own_label", "may_be_own", "own_label"]
+__all__ = ["AGENT_LAYER", "DEFAULT_LABEL", "OwnKind", "is_own_label", "may_be_own", "own_label"]
 
 DEFAULT_LABEL: Final = "local"
 """Where an agent says no more about whose tool it is."""
+
+
+AGENT_LAYER: Final = "agent"
+"""Stands in place of a layer where the reason is what an agent's program says of its call. It only ever tightens."""
 
 
 class OwnKind(StrEnum):

@@ -245,7 +245,8 @@ class Store(Protocol):
     ) -> Interruption | None:
         """Take over the newest interruption of `agent` for these requested arguments that nobody live holds.
 
-        One that was delivered, withdrawn, superseded, purged, or ended longer ago than results are kept is not taken;
+        One that was delivered, withdrawn, superseded, purged, or ended longer ago than results are kept is not taken,
+        and neither is one that is found by its ids (`keyed`);
         one whose time is up is returned as expired. None: park anew. Of several callers exactly one gets it.
         """
         ...

@@ -73,11 +73,12 @@ class GrantStore(Protocol):
         """
         ...
 
-    async def use(self, grant: Grant, entry: "NewEntry", *, now: datetime) -> Use:
+    async def use(self, grant: Grant, entry: "NewEntry", *, now: datetime, interruption: str | None = None) -> Use:
         """Take one use of `grant` for the call that `entry` is the row of; both or neither is written.
 
         Of several callers for the last use exactly one is told `taken`. Once told, it is on disk. `entry` must name the
-        call's agent and the fingerprint of its arguments.
+        call's agent and the fingerprint of its arguments. A call that is found by its ids has `interruption`, the one
+        that it is or would be: that one, and nothing of the same arguments, is what may be still to be fetched.
         """
         ...
 

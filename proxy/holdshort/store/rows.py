@@ -113,6 +113,7 @@ def to_text(interruption: Interruption) -> str:
                 "same_server": i.pinned.same_server,
             },
             "grant": i.grant,
+            "keyed": i.keyed,
         }
     )
 
@@ -194,6 +195,7 @@ def from_text(text: str) -> Interruption:
         review_url=f["review_url"],
         pinned=None if f.get("pinned") is None else PinnedDefinition(**f["pinned"]),
         grant=f.get("grant"),
+        keyed=f.get("keyed", False),
     )
 
 

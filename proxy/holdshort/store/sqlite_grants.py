@@ -54,9 +54,12 @@ class SQLiteGrants:
         self._look()
         return tuple(self._kept.get((agent, server, tool), {}).values())
 
-    async def use(self, grant: Grant, entry: NewEntry, *, now: datetime) -> Use:
+    async def use(self, grant: Grant, entry: NewEntry, *, now: datetime, interruption: str | None = None) -> Use:
         def work(connection: apsw.Connection) -> Written[Use]:
-            if tables.has_answer_to_fetch(
+            if interruption is not None:
+                if tables.was_decided(connection, interruption):
+                    return Written(Use.ANSWERED)
+            elif tables.has_answer_to_fetch(
                 connection,
                 entry.agent or "",
                 entry.fingerprint or "",

@@ -41,7 +41,18 @@ from holdshort.store.recording import NewRecording
 from holdshort.store.rows import from_text, microseconds, to_text
 from holdshort.store.writer import Written
 
-__all__ = ["apply", "attach", "detach", "expire_due", "has_answer_to_fetch", "park", "purge", "recover", "spend"]
+__all__ = [
+    "apply",
+    "attach",
+    "detach",
+    "expire_due",
+    "has_answer_to_fetch",
+    "park",
+    "purge",
+    "recover",
+    "spend",
+    "was_decided",
+]
 
 _FIXED: Final = ("id", "agent", "server", "run_id", "requested_fingerprint", "created")
 _MOVING: Final = ("state", "revision", "due", "attachable", "executor", "purged", "changed", "changed_at", "body")
@@ -121,6 +132,12 @@ def has_answer_to_fetch(
         for body, held_by in _attachable(connection, agent, requested_fingerprint, now - retention)
         if held_by is None or (held_by != owner and not is_alive(held_by))
     )
+
+
+def was_decided(connection: apsw.Connection, interruption_id: str) -> bool:
+    """Say whether somebody decided about it, or it was sent; False where there is none."""
+    row = connection.execute("SELECT state FROM interruption WHERE id = ?", (interruption_id,)).fetchone()
+    return row is not None and State(str(row[0])) not in _UNDECIDED
 
 
 def _attachable(
@@ -238,7 +255,8 @@ def _fixed(i: Interruption) -> tuple[str | int | None, ...]:
 
 def _moving(i: Interruption, changed: int, changed_at: datetime) -> tuple[str | int | None, ...]:
     due = i.due_at
-    attachable = i.delivered_at is None and i.purged_at is None and i.state not in _NEVER_ATTACHED
+    found_by_arguments = not i.keyed and i.delivered_at is None and i.purged_at is None
+    attachable = found_by_arguments and i.state not in _NEVER_ATTACHED
     return (
         i.state.value,
         i.revision,

@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from holdshort.policy import GRANT_LAYER, Action, Because, Kind, Terms, ToolFacts
+from holdshort.policy import AGENT_LAYER, GRANT_LAYER, Action, Because, Kind, Terms, ToolFacts
 from holdshort.policy.recorded import Gap, Partly, partly_access, partly_call
 from holdshort.policy.replay import A_GRANT, Then
 
@@ -112,6 +112,8 @@ def recorded(row: Row, known: Knowing) -> Recorded | None:
     at = datetime.fromisoformat(fields["at"])
     then = _then(fields, row.parked)
     sequence = row.entry.sequence
+    if then.action is Action.DENY and any(each.layer == AGENT_LAYER for each in then.because):
+        return None  # refused for its ids, whatever policy says
     if detail.get("errors") == _NOT_LISTED and not then.because:
         return Recorded(sequence, server, agent, at, then, None)
     groups = known.groups.get(agent)
@@ -164,6 +166,11 @@ def _then(fields: Mapping[str, Any], parked: Mapping[str, Any] | None) -> Then:
     if any(each.layer == GRANT_LAYER for each in because):
         # Policy said ask; the grant said the rest.
         return Then(Action.ASK, (A_GRANT,))
+    if because and because[0] == Because(AGENT_LAYER, "needs_approval"):
+        # Policy said allow; the agent's program wanted a person all the same.
+        return Then(Action.ALLOW, because)
+    if fields["kind"] == "parked":
+        because = tuple(each for each in because if each.layer != AGENT_LAYER)
     terms: Terms | None = parked["terms"] if parked is not None else None
     return Then(Action(fields["action"]), because, terms)
 
