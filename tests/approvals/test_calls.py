@@ -480,3 +480,108 @@ async def test_too_many_waiting_calls_are_refused(site: Site) -> None:
         await site.park(arguments={"path": f"/{n}"})
 
     assert await code(await ask(site)) == (429, "quota_exceeded")
+
+
+WANTED: Json = {"tool": "read_mail", "needs_approval": True}
+
+
+@pytest.mark.parametrize("ids", [{}, {"run_id": "r", "call_id": "c"}], ids=["plain", "numbered"])
+async def test_a_program_that_wants_a_person_gets_one_although_policy_allows(site: Site, ids: Json) -> None:
+    record = await parked(site, **WANTED, **ids)
+    again = await parked(site, **WANTED, **ids)
+    await decided(site, record, "approve")
+    taken = await claim(site, record)
+    done = await report(site, record, token=taken.json()["token"], kind="ok", result="read")
+
+    assert record["because"] == [{"layer": "agent", "rule": "needs_approval"}]
+    assert (record["required_approvals"], len(record["allowed_decisions"])) == (1, 4)
+    assert again["id"] == record["id"]
+    assert taken.status_code == 200, taken.text
+    assert done.json()["state"] == "executed"
+    assert [row["because"] for row in await rows(site, kinds=frozenset({EntryKind.PARKED}))] == [record["because"]]
+
+
+async def test_a_program_can_tighten_and_never_loosen(site: Site) -> None:
+    denied = await ask(site, kind="shell", tool="rm", needs_approval=True)
+    hidden = await ask(site, tool="secret_door", needs_approval=True)
+    two = await parked(site, kind="hosted_mcp", tool="x", needs_approval=True)
+    not_wanted = await parked(site, needs_approval=False)
+    malformed = await ask(site, needs_approval="yes")
+
+    assert (await code(denied), await code(hidden)) == ((403, "denied"), (403, "denied"))
+    assert two["required_approvals"] == 2
+    assert two["because"] == [{"layer": "own.yaml", "rule": "two"}]
+    assert not_wanted["because"] == [{"layer": "own.yaml", "rule": "default"}]
+    assert await code(malformed) == (400, "malformed")
+
+
+async def test_without_the_wish_the_same_call_is_what_policy_says(site: Site) -> None:
+    record = await parked(site, **WANTED, run_id="r", call_id="c")
+    response = await ask(site, tool="read_mail", run_id="r", call_id="c")
+    left = await site.get(f"/v1/interruptions/{record['id']}")
+
+    assert (response.status_code, response.json()["verdict"]) == (200, "allow")
+    assert left.json()["state"] == "superseded"
+
+
+async def test_a_grant_answers_where_only_the_program_asks(site: Site) -> None:
+    record = await parked(site, **WANTED)
+    granted = await decided(site, record, "approve", remember={"for": "1h"})
+    taken = await claim(site, record)
+    await report(site, record, token=taken.json()["token"], kind="ok")
+    answer = await ask(site, **WANTED)
+    other = await parked(site, **{**WANTED, "arguments": {"to": "ben"}})
+
+    assert answer.json()["verdict"] == "allow"
+    assert answer.json()["because"] == [{"layer": "grant", "rule": granted["grant"]}]
+    assert other["state"] == "pending"
+
+
+@pytest.mark.parametrize(
+    ("later", "state"),
+    [
+        ({"action": Action.ALLOW}, "executing"),
+        ({"action": Action.ASK}, "executing"),
+        ({"action": Action.ASK, "required_approvals": 2}, "superseded"),
+        ({"action": Action.DENY}, "superseded"),
+    ],
+    ids=["allows still", "asks on the same terms", "asks on other terms", "denies"],
+)
+async def test_a_claim_is_judged_by_policy_as_it_is_then(site: Site, later: Json, state: str) -> None:
+    record = await parked(site, **WANTED)
+    await decided(site, record, "approve")
+    site.rules.layer = Layer("later.yaml", (rule("now", "*", **later),), Action.ASK)
+    await claim(site, record)
+
+    assert (await site.get(f"/v1/interruptions/{record['id']}")).json()["state"] == state
+
+
+async def test_the_record_tells_its_agent_what_a_runner_needs_and_no_token(site: Site) -> None:
+    record = await parked(site, run_id="r", call_id="c", agent_path=["boss"])
+    edited = await decided(site, record, "edit", arguments={"to": "ben", "text": "hello"}, message="not to ana")
+    seen = (await site.get(f"/v1/interruptions/{record['id']}", BOT)).json()
+    taken = await claim(site, record, seconds=60)
+    running = (await site.get(f"/v1/interruptions/{record['id']}", BOT)).json()
+    done = (await report(site, record, token=taken.json()["token"], kind="ok", result={"sent": 1})).json()
+
+    assert (record["claim_by"], record["claimed_until"]) == (None, None)
+    assert (seen["state"], seen["arguments"]["to"], seen["requested_arguments"]["to"]) == ("approved", "ben", "ana")
+    assert seen["claim_by"] == edited["claim_by"] > record["created_at"]
+    assert seen["decisions"][0]["message"] == "not to ana"
+    assert (running["claim_by"], running["claimed_until"]) == (None, taken.json()["until"])
+    assert (done["state"], done["outcome"]["result"], done["claimed_until"]) == ("executed", {"sent": 1}, None)
+    assert seen.keys() == record.keys() == running.keys() == done.keys()
+    assert {
+        "fingerprint",
+        "definition_digest",
+        "kind",
+        "reason",
+        "answer",
+        "because",
+        "allowed_decisions",
+        "expires_at",
+        "review_url",
+        "revision",
+        "requested_by",
+    } <= seen.keys()
+    assert "token" not in str(running)

@@ -48,6 +48,8 @@ def test_the_wire_record_of_a_parked_call() -> None:
         "allowed_decisions": ["approve", "edit", "reject", "respond"],
         "created_at": "2026-11-20T10:00:00.000000Z",
         "expires_at": "2026-11-20T12:00:00.000000Z",
+        "claim_by": None,
+        "claimed_until": None,
         "revision": 1,
         "outcome": None,
         "answer": None,

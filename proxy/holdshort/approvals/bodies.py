@@ -189,6 +189,9 @@ class CallBody(_Body):
     agent_path: Annotated[list[_ShortWord], Field(max_length=32)] = Field(default_factory=list)
     client: _ShortWord | None = None
     client_version: _ShortWord | None = None
+    needs_approval: Annotated[
+        bool, Field(description="A person is to decide also where policy allows the call; it never loosens anything")
+    ] = False
     wait: Annotated[int, Field(ge=0, le=60, description="Answer a call that waits once it is decided: seconds")] = 0
 
 
@@ -372,6 +375,10 @@ class InterruptionOut(_Out):
     allowed_decisions: list[Literal["approve", "edit", "reject", "respond"]]
     created_at: Time
     expires_at: Time
+    claim_by: Time | None = Field(description="Until when an approved call may run; null in every other state")
+    claimed_until: Time | None = Field(
+        description="When a call that its agent runs counts as unknown if nothing is said of it; null otherwise"
+    )
     revision: int
     outcome: OutcomeOut | None
     answer: Any

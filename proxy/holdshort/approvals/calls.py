@@ -115,6 +115,7 @@ def _own(body: CallBody) -> OwnCall:
         agent_path=tuple(body.agent_path),
         client=body.client,
         client_version=body.client_version,
+        needs_approval=body.needs_approval,
     )
 
 

@@ -6,6 +6,7 @@ server's, and everything that an agent says of its own tools is its own word: no
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final, NamedTuple
 
@@ -28,7 +29,7 @@ from holdshort.interruption import (
     fingerprint,
     own_id,
 )
-from holdshort.policy import Action, Call, Caller, Verdict
+from holdshort.policy import AGENT_LAYER, Action, Because, Call, Caller, Verdict
 from holdshort.policy.facts import facts_of
 from holdshort.store import EntryKind, InterruptionNotFound, NewEntry, NewRecording, QuotaExceeded
 
@@ -79,7 +80,7 @@ class OwnCalls:
         caller = Caller(agent, self._groups_of(agent), own.client, own.client_version)
         call = Call(definition.facts, own.arguments, caller, self._desk.clock())
         policy = self._desk.policy()
-        judged = Judged(definition, policy.decide(call), policy.digest)
+        judged = Judged(definition, _tightened(policy.decide(call), own), policy.digest)
         if judged.verdict.action is Action.ASK and (known is None or known.state is State.PENDING):
             judged = await self._granting.answer_own(call, judged)
         verdict = judged.verdict
@@ -225,6 +226,13 @@ class OwnCalls:
                 if first.requested_fingerprint == mark and first.definition_digest == definition.digest:
                     return first
             raise
+
+
+def _tightened(verdict: Verdict, own: OwnCall) -> Verdict:
+    """Return an allow as an ask where the agent's program wants that; anything else is strict enough as it is."""
+    if verdict.action is not Action.ALLOW or not own.needs_approval:
+        return verdict
+    return replace(verdict, action=Action.ASK, because=(Because(AGENT_LAYER, "needs_approval"),))
 
 
 def _definition(own: OwnCall) -> Definition:

@@ -281,12 +281,22 @@ class Interruption:
             "allowed_decisions": list(self.allowed_decisions()),
             "created_at": timestamp(self.created_at),
             "expires_at": timestamp(self.expires_at),
+            "claim_by": self._claim_by(),
+            "claimed_until": self._claimed_until(),
             "revision": self.revision,
             "outcome": None if self.outcome is None else _public_outcome(self.outcome),
             "answer": self.answer,
             "reason": self.reason,
             "review_url": self.review_url,
         }
+
+    def _claim_by(self) -> str | None:
+        due = self.due_at if self.state is State.APPROVED else None
+        return None if due is None else timestamp(due)
+
+    def _claimed_until(self) -> str | None:
+        due = self.due_at if self.state is State.EXECUTING else None
+        return None if due is None else timestamp(due)
 
     def for_approvers(self) -> dict[str, Json]:
         """Return the wire record with what there is to say about standing grants, which is no agent's business."""

@@ -29,6 +29,8 @@ class OwnCall:
     agent_path: tuple[str, ...] = ()
     client: str | None = None
     client_version: str | None = None
+    needs_approval: bool = False
+    """The agent's own program wants a person to decide, also where policy would allow the call."""
 
     @property
     def is_numbered(self) -> bool:
