@@ -10,9 +10,7 @@ that are named. Only while a tool runs, in a task of its own, is its span the cu
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from opentelemetry import context as otel
@@ -31,22 +29,20 @@ from opentelemetry.trace import (
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from opentelemetry.util.types import AttributeValue
 
-from holdshort.runner.data import CallKind, CallStatus
+from holdshort.runner.data import CallKind
+from holdshort.runner.spans import INSIDE, AgentSpan, ModelSpan, ToolSpan, as_text
 
 if TYPE_CHECKING:
     from holdshort.runner.agent import Agent
     from holdshort.runner.config import RunConfig
     from holdshort.runner.data import CallData, RunData
     from holdshort.runner.requests import Request
-    from holdshort.runner.responses import Answer
 
 __all__ = ["AgentSpan", "ModelSpan", "RunTrace", "ToolSpan"]
 
 RunStop = Literal["done", "waiting", "cancelled", "failed"]
 
 _W3C: Final = TraceContextTextMapPropagator()
-_INSIDE: ContextVar[Context | None] = ContextVar("holdshort_inside", default=None)
-"""Of the tool, or the agent inside a tool, that this task works for: the parent of what is started here."""
 _TOOL_TYPES: Final[Mapping[CallKind, str]] = {CallKind.MCP: "extension", CallKind.HOSTED_MCP: "extension"}
 """Of `gen_ai.tool.type`; what is not here is run by the program itself, a `function`."""
 
@@ -125,7 +121,7 @@ class RunTrace:
         }
         span = self._start(f"chat {request.model}", about, SpanKind.CLIENT)
         if self.tells_all:
-            span.set_attribute("holdshort.request.input", _json(list(request.input)))
+            span.set_attribute("holdshort.request.input", as_text(list(request.input)))
             span.set_attribute("holdshort.request.instructions", request.instructions or "")
         return ModelSpan(self, span)
 
@@ -167,7 +163,7 @@ class RunTrace:
     def here(self) -> Context:
         """Return the context that what starts now belongs under."""
         self.begin()
-        inside = _INSIDE.get()
+        inside = INSIDE.get()
         return self._context if inside is None else inside
 
     def fail(self, span: Span, problem: BaseException) -> None:
@@ -209,95 +205,7 @@ class RunTrace:
         return self._data.conversation_id or self._data.session_id
 
 
-class ModelSpan:
-    """One request to the model."""
-
-    def __init__(self, trace: RunTrace, span: Span) -> None:
-        self._trace = trace
-        self._span = span
-
-    def answered(self, answer: Answer) -> None:
-        """Tell what it took."""
-        usage = answer.usage
-        about: dict[str, AttributeValue] = {
-            "gen_ai.usage.input_tokens": usage.input_tokens,
-            "gen_ai.usage.output_tokens": usage.output_tokens,
-            "gen_ai.usage.cache_read.input_tokens": usage.cached_tokens,
-            "gen_ai.usage.reasoning.output_tokens": usage.reasoning_tokens,
-            "gen_ai.response.finish_reasons": [answer.status],
-        }
-        if answer.response_id is not None:
-            about["gen_ai.response.id"] = answer.response_id
-        if self._trace.tells_all:
-            about["holdshort.response.output"] = _json(list(answer.items))
-        self._span.set_attributes(about)
-
-    def failed(self, problem: BaseException) -> None:
-        """Tell that there is no answer."""
-        self._trace.fail(self._span, problem)
-
-    def end(self) -> None:
-        """The request is over, one way or another."""
-        self._span.end()
-
-
-class _Entered:
-    """A span that is the current one of its task until it is left."""
-
-    def __init__(self, trace: RunTrace, span: Span) -> None:
-        self._trace = trace
-        self._span = span
-        context = set_span_in_context(span, trace.here())
-        self._inside: Token[Context | None] = _INSIDE.set(context)
-        # Where the run is not traced, the program's own span stays the current one.
-        self._attached = otel.attach(set_span_in_context(span)) if trace.is_on else None
-
-    def failed(self, problem: BaseException) -> None:
-        """Tell that it came to nothing."""
-        self._trace.fail(self._span, problem)
-
-    def _leave(self) -> None:
-        if self._attached is not None:
-            otel.detach(self._attached)
-        _INSIDE.reset(self._inside)
-        self._span.end()
-
-
-class AgentSpan(_Entered):
-    """An agent inside a tool."""
-
-    def end(self) -> None:
-        """It is done, or waits."""
-        self._leave()
-
-
-class ToolSpan(_Entered):
-    """One call."""
-
-    def settled(self, call: CallData) -> None:
-        """Tell how far it came, and what was decided about it; then the span is over."""
-        about: dict[str, AttributeValue] = {
-            "holdshort.call.status": call.status.value,
-            "holdshort.paused": call.status is CallStatus.PARKED,
-        }
-        record = call.interruption
-        if record is not None:
-            about["holdshort.interruption.id"] = str(record.get("id", ""))
-            about["holdshort.interruption.state"] = str(record.get("state", ""))
-            decided = [str(each.get("decision")) for each in record.get("decisions") or ()]
-            if decided:
-                about["holdshort.decision"] = decided[-1]
-        if self._trace.tells_all and call.output is not None:
-            about["gen_ai.tool.call.result"] = _json(call.output.get("output", call.output))
-        self._span.set_attributes(about)
-        self._leave()
-
-
 def _injected(context: Context) -> dict[str, str]:
     carrier: dict[str, str] = {}
     _W3C.inject(carrier, context=context)
     return carrier
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, default=str)
