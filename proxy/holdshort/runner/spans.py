@@ -62,8 +62,9 @@ class _Entered:
     def __init__(self, trace: RunTrace, span: Span) -> None:
         self._trace = trace
         self._span = span
-        context = set_span_in_context(span, trace.here())
-        self._inside: Token[Context | None] = INSIDE.set(context)
+        self.context = set_span_in_context(span, trace.here())
+        """For what is started under it."""
+        self._inside: Token[Context | None] = INSIDE.set(self.context)
         # Where the run is not traced, the program's own span stays the current one.
         self._attached = otel.attach(set_span_in_context(span)) if trace.is_on else None
 

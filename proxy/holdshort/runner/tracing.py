@@ -60,6 +60,7 @@ class RunTrace:
         self._root: Span | None = None
         self._context = self._caller
         self._used_before = (0, 0)
+        self._calls: dict[str, Context] = {}
 
     def begin(self) -> None:
         """Start the run's span, and keep in the run which trace it belongs to. Once is enough."""
@@ -95,9 +96,14 @@ class RunTrace:
             self.fail(span, problem)
         span.end()
 
-    def carrier(self) -> dict[str, str]:
-        """Return the W3C trace context of here, for whoever is asked next: `traceparent`, or nothing."""
-        return _injected(self.here()) if self.is_on else {}
+    def carrier(self, call: CallData | None = None) -> dict[str, str]:
+        """Return the W3C trace context for whoever is asked next: `traceparent`, or nothing.
+
+        It is that of `call`, whose span is open, or else that of what this task works for.
+        """
+        if not self.is_on:
+            return {}
+        return _injected(self.here() if call is None else self._calls.get(call.key, self.here()))
 
     def agent_started(self, agent: str) -> AgentSpan:
         """Start the span of an agent that runs inside a tool of this task. It is ended in the same task."""
@@ -141,7 +147,9 @@ class RunTrace:
         span = self._start(f"execute_tool {call.name}", about)
         if self.tells_all:
             span.set_attribute("gen_ai.tool.call.arguments", call.arguments)
-        return ToolSpan(self, span)
+        entered = ToolSpan(self, span)
+        self._calls[call.key] = entered.context
+        return entered
 
     # -- for the spans
 
