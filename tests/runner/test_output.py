@@ -251,7 +251,7 @@ def test_json_that_a_tool_returns_is_the_same_json_for_the_model(value: Any) -> 
     assert json.loads(read) == value
 
 
-@given(st.text(st.characters()))
+@given(st.text())
 def test_text_of_whole_characters_is_not_touched(text: str) -> None:
     assert tool_output(text) == text
 
