@@ -147,9 +147,13 @@ async def _streamed(client: AsyncOpenAI, sent: Mapping[str, Any]) -> AsyncGenera
     except OpenAIError as error:
         raise unsent(error) from error
     waiting: list[RawEvent] = []
+    heard = False
     try:
         while True:
             event = await _next(stream)
+            if event is None:
+                raise cut_off() if heard or _says_events(stream) else garbage("the body is no stream of events")
+            heard = True
             kind = text(event, "type")
             answer = _answer_in(kind, event)
             waiting.append(event)
@@ -169,15 +173,17 @@ async def _streamed(client: AsyncOpenAI, sent: Mapping[str, Any]) -> AsyncGenera
             await stream.close()
 
 
-async def _next(stream: AsyncStream[ResponseStreamEvent]) -> RawEvent:
+async def _next(stream: AsyncStream[ResponseStreamEvent]) -> RawEvent | None:
     try:
-        return await anext(stream)
-    except StopAsyncIteration:
-        raise cut_off() from None
+        return await anext(stream, None)
     except APIError as error:
         raise from_client(error) from error
     except Exception as error:  # whatever a parser says of bytes that are no event
         raise garbage("an event of the stream is no JSON") from error
+
+
+def _says_events(stream: AsyncStream[ResponseStreamEvent]) -> bool:
+    return stream.response.headers.get("content-type", "").startswith("text/event-stream")
 
 
 def _answer_in(kind: str, event: RawEvent) -> Answer | None:

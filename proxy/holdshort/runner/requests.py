@@ -189,7 +189,7 @@ def _tool_choice(agent: str, choice: str | Mapping[str, Any] | None, tools: Sequ
             return {"type": kind, "name": choice}
         if kind == "mcp" and tool.get("server_label") == choice:
             return {"type": "mcp", "server_label": choice}
-    if choice in [tool.get("type") for tool in tools]:
+    if choice in [tool.get("type") for tool in tools if tool.get("type") not in ("function", "custom", "mcp")]:
         return {"type": choice}
     raise UserError(
         f"agent `{agent}`: `tool_choice` names `{choice}`, which is none of its tools; say `auto`, `required`, `none`, "
@@ -215,7 +215,7 @@ def _without_author(chunk: Any) -> Any:
 def _runs_at_service(tool: Mapping[str, Any]) -> bool:
     if tool.get("type") == "shell":
         environment = tool.get("environment")
-        return isinstance(environment, Mapping) and environment.get("type") != "local"
+        return not (isinstance(environment, Mapping) and environment.get("type") == "local")
     return tool.get("type") in RUN_BY_SERVICE
 
 

@@ -44,7 +44,7 @@ def answer_of(response: Any) -> Answer:
     output = read(response, "output")
     if not isinstance(output, list) or status not in (None, "completed"):
         if isinstance(status, str) and status != "completed":
-            raise failed_by_service("", f"the response ended as `{status}`")
+            raise Failure(f"the model's answer is not finished: its status is `{status}`", reason="unfinished")
         raise garbage("the body is no response")
     response_id = read(response, "id")
     return Answer(
