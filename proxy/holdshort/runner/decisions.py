@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from holdshort.runner.data import CallData, RunData
 from holdshort.runner.errors import DecisionError, RunnerError, UserError
 from holdshort.runner.interruption import Interruption, interruption_of
-from holdshort.runner.parked import Parked, endpoints, is_passing, shown_fingerprint, take
+from holdshort.runner.parked import Parked, endpoints, is_passing, require_about, shown_fingerprint, take
 from holdshort.runner.plain import checked
 
 if TYPE_CHECKING:
@@ -105,6 +105,7 @@ class Outbox:
         Raises:
             StateDamaged: what was shown is not what would be decided about.
         """
+        require_about(parked, parked.call.interruption or {}, self._data.run_id)
         body = {"decision": kind, "fingerprint": shown_fingerprint(interruption), **said}
         decision = Decision(self, kind, interruption, parked, body, rejection)
         for other in [each for each in self._unsent if each.parked.id == parked.id]:
@@ -168,6 +169,7 @@ class Outbox:
         decision.status = "sent"
         self._unsent.remove(decision)
         take(decision.parked, record, self._data.run_id)
+        self._data.revision += 1
         if decision.rejection is not None and decision.rejection not in self._data.rejections:
             self._data.rejections.append(decision.rejection)
 

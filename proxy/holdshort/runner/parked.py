@@ -29,6 +29,7 @@ __all__ = [
     "is_passing",
     "parked_calls",
     "proxy_of",
+    "require_about",
     "shown_fingerprint",
     "take",
 ]
@@ -118,16 +119,25 @@ def take(parked: Parked, record: Mapping[str, Any], run_id: str) -> bool:
     """Keep what the proxy says of a call. Returns whether that is news.
 
     Raises:
-        StateDamaged: it is about another call, so the state is not to be trusted.
+        StateDamaged: it is about another call.
+    """
+    require_about(parked, record, run_id)
+    before = parked.call.interruption or {}
+    parked.call.interruption = _for_agents(record)
+    return bool(before.get("revision") != record.get("revision"))
+
+
+def require_about(parked: Parked, record: Mapping[str, Any], run_id: str) -> None:
+    """Refuse a record that is not about this call of this run.
+
+    Raises:
+        StateDamaged: it is about another one, so the state is not to be trusted.
     """
     if record.get("id") != parked.id or not is_about(record, parked.call, run_id):
         raise StateDamaged(
             f"the record `{parked.id}` is not about the call `{parked.call.call_id}` of this run; "
             "the state was changed, or is of a run at another proxy"
         )
-    before = parked.call.interruption or {}
-    parked.call.interruption = _for_agents(record)
-    return bool(before.get("revision") != record.get("revision"))
 
 
 def is_passing(problem: RunnerError) -> bool:

@@ -181,7 +181,9 @@ def _check_sense(run: Mapping[str, Any], at: str = "/run", depth: int = 1, keys:
     """Refuse what no schema can: counts beyond the history, a key that two calls have, statuses without substance."""
     seen: set[str] = set() if keys is None else keys
     if depth > _MAX_RUNS:
-        raise StateDamaged(f"the state at `{at}` is the {depth}th run inside another; at most {_MAX_RUNS} are read")
+        raise StateDamaged(
+            f"the state at `{at}` is run {depth} of runs inside each other; at most {_MAX_RUNS} are read"
+        )
     for name in ("known", "saved"):
         if run[name] > len(run["history"]):
             raise StateDamaged(f"the state at `{at}/{name}` counts more than the {len(run['history'])} in `history`")

@@ -43,6 +43,8 @@ class RunState:
         self.data = data
         self.proxy = proxy
         """In place of the agents' own proxies, where it is given."""
+        self.is_running = False
+        """Whether a run goes on from it right now; that run works on `data` itself."""
         self._outbox = Outbox(data)
         self._heard: dict[str, None] = {}
 
@@ -82,6 +84,7 @@ class RunState:
             StateDamaged: an item is not plain JSON.
         """
         self.data.queued.extend(checked(input_items(given)))
+        self.data.revision += 1
 
     # -- deciding
 
@@ -170,7 +173,7 @@ class RunState:
             ProxyError: one could not be read, or the proxy was not reached; what was read is kept.
             StateDamaged: a record is about another call, so the state was changed.
         """
-        return await reread(self._parked(), self.run_id)
+        return self._noted(await reread(self._parked(), self.run_id))
 
     async def wait(self, timeout: float | None = None, need: Need = "any", via: Via = "sse") -> Changes:
         """Send what is decided here, then wait until it is worth going on, and return how the calls stand.
@@ -189,7 +192,7 @@ class RunState:
             StateDamaged: a record is about another call, so the state was changed.
         """
         await self.submit()
-        return await wait_for(self._parked(), self.run_id, timeout=timeout, need=need, via=via)
+        return self._noted(await wait_for(self._parked(), self.run_id, timeout=timeout, need=need, via=via))
 
     def apply_event(self, headers: Headers, body: bytes, secret: WebhookSecret) -> Changes:
         """Take a signed webhook for the hint that it is: show the newer record. Nothing is decided by it.
@@ -219,7 +222,11 @@ class RunState:
             and event.record["revision"] > int((each.call.interruption or {}).get("revision", -1))
             and take(each, event.record, self.run_id)
         ]
-        return changes_of(parked, updated)
+        return self._noted(changes_of(parked, updated))
+
+    def _noted(self, changes: Changes) -> Changes:
+        self.data.revision += bool(changes.updated)
+        return changes
 
     def _decide(
         self, kind: Any, interruption: Interruption, said: Mapping[str, Any], rejection: dict[str, Any] | None = None
