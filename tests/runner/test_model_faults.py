@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from openai import AsyncOpenAI
+from openai import AsyncOpenAI, OpenAIError
 
 from holdshort.runner.agent import ModelSettings
 from holdshort.runner.errors import ModelError, PreviousResponseGone
@@ -103,6 +103,12 @@ CASES = [
     Case("list of events", Page("data: [1]\n\n", EVENTS), GARBAGE, GARBAGE),
     Case("nothing", Page("", EVENTS), GARBAGE, REPEATED),
     Case("end without response", Page('data: {"type": "response.completed"}\n\n', EVENTS), GARBAGE, GARBAGE),
+    Case(
+        "error in an error event",
+        Page('data: {"type": "error", "error": {"type": "server_error", "code": null, "message": "oh"}}\n\n', EVENTS),
+        GARBAGE,
+        REPEATED,
+    ),
     Case(
         "error in an event",
         Page('data: {"error": {"message": "not today", "code": "closed"}}\n\n', EVENTS),
@@ -308,6 +314,31 @@ async def test_a_key_that_the_service_masks_is_masked_whole() -> None:
             await hear(client, ask())
 
     assert "xyz9" not in str(caught.value)
+
+
+async def test_a_key_that_cannot_be_had_is_an_error_before_anything_is_sent() -> None:
+    async def no_key() -> str:
+        raise OpenAIError("the vault is closed")
+
+    async with asking(ONE) as (server, _), AsyncOpenAI(base_url=server.url, api_key=no_key) as client:
+        for stream in (False, True):
+            with pytest.raises(ModelError, match="was not asked: the vault is closed") as caught:
+                await hear(client, ask(stream=stream))
+
+            assert (caught.value.reason, caught.value.taken) == ("unsent", False)
+        assert server.received == []
+
+
+async def test_a_client_without_a_key_for_the_model_asks_nothing() -> None:
+    async with (
+        asking(ONE) as (server, _),
+        AsyncOpenAI(base_url=server.url, admin_api_key="admin-key-12345") as client,
+    ):
+        with pytest.raises(ModelError, match=r"client failed: TypeError: .*authentication") as caught:
+            await hear(client, ask())
+
+        assert caught.value.reason == "client"
+        assert server.received == []
 
 
 async def test_a_gone_response_is_not_asked_for_again() -> None:

@@ -12,7 +12,7 @@ from openai import AsyncOpenAI
 from holdshort.runner.failures import Patience
 from holdshort.runner.model import answers
 from kit.process import until_async
-from kit.responses_faults import Hold, Refuse
+from kit.responses_faults import Hold, Refuse, Stranger
 from kit.responses_script import Text, Turn
 from kit.responses_server import ResponsesServer
 from kit.together import abandoned
@@ -116,6 +116,16 @@ async def test_events_come_while_the_answer_is_made() -> None:
     assert kinds[-2:] == ["response.completed", "the answer"]
     assert kinds[:2] == ["response.created", "response.in_progress"]
     assert len(kinds) > 10
+
+
+async def test_signs_of_life_are_no_answer_yet_and_are_told_at_once_later() -> None:
+    alive = {"type": "keepalive"}
+    async with asking(SHORT, LONG, faults=(Stranger(alive, after=2), Stranger(alive, after=5))) as (_, client):
+        early = (await hear(client, ask(stream=True))).kinds
+        late = (await hear(client, ask(stream=True))).kinds
+
+    assert early.index("keepalive") == 2
+    assert late.index("keepalive") == 5
 
 
 async def test_many_listeners_at_once_keep_their_answers_apart() -> None:

@@ -33,15 +33,22 @@ __all__ = [
     "failed_by_service",
     "from_client",
     "garbage",
+    "of_client",
     "retry_after",
     "seconds_to_wait",
-    "unsent",
 ]
 
 GONE = "previous_response_not_found"
 LOCKED = "conversation_locked"
 NO_QUOTA = "insufficient_quota"
-PASSING = ("server_error", "rate_limit_exceeded", "vector_store_timeout", "server_is_overloaded", "slow_down")
+PASSING = (
+    "server_error",
+    "rate_limit_exceeded",
+    "too_many_requests",
+    "vector_store_timeout",
+    "server_is_overloaded",
+    "slow_down",
+)
 """Codes of responses that failed for no fault of the request."""
 NEVER_LEFT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
 UNSENT = "unsent"
@@ -147,12 +154,16 @@ def from_client(error: APIError) -> Failure:
         return _unconnected(error)
     body: Any = error.body
     message = body.get("message") if isinstance(body, Mapping) else None
-    return failed_by_service(error.code or "", str(message or error.message))
+    return failed_by_service(error.code or error.type or "", str(message or error.message))
 
 
-def unsent(error: OpenAIError) -> Failure:
-    """Return the failure of a request that the client did not even make: it has no credentials, for example."""
-    return Failure(f"the model's service was not asked: {error}", reason=UNSENT)
+def of_client(error: Exception) -> Failure:
+    """Return the failure behind anything else that the `openai` client raises."""
+    if isinstance(error, OpenAIError):
+        return Failure(f"the model's service was not asked: {error}", reason=UNSENT)
+    if isinstance(error, ValueError | RecursionError):
+        return garbage("it is not the JSON of an answer")
+    return Failure(f"the model's client failed: {type(error).__name__}: {error}", reason="client")
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:
@@ -174,7 +185,7 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
 
 
 def _refused(error: APIStatusError) -> Failure:
-    status, code, body = error.status_code, error.code or "", error.body
+    status, code, body = error.status_code, error.code or error.type or "", error.body
     message = body.get("message") if isinstance(body, Mapping) else None
     said = message if isinstance(message, str) and message else "it does not say why"
     hint = "; set `OPENAI_API_KEY`, or the key of the client that you pass" if status == 401 else ""

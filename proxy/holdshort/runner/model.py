@@ -25,8 +25,8 @@ from holdshort.runner.failures import (
     failed_by_service,
     from_client,
     garbage,
+    of_client,
     seconds_to_wait,
-    unsent,
 )
 from holdshort.runner.requests import Request, body, may_repeat
 from holdshort.runner.responses import Answer, answer_of, cut_short, read, text
@@ -36,7 +36,7 @@ __all__ = ["Answer", "RawEvent", "answers", "close_default_client", "default_cli
 RawEvent = Any
 """An event of the stream, as the `openai` client made it: look at its `type`, never at its class."""
 
-PREPARING = ("response.created", "response.in_progress", "response.queued")
+PREPARING = ("response.created", "response.in_progress", "response.queued", "keepalive")
 """Events before anything is said. They wait for the next one, so that a failure right after them can be mended."""
 CLOSING_S = 5.0
 ENDING_S = 0.1
@@ -125,10 +125,8 @@ async def _whole(client: AsyncOpenAI, sent: Mapping[str, Any]) -> AsyncGenerator
         response: Any = await client.post("/responses", cast_to=Response, body=sent, options=OPTIONS)
     except APIError as error:
         raise from_client(error) from error
-    except OpenAIError as error:
-        raise unsent(error) from error
-    except Exception as error:  # whatever a parser says of bytes that are no response
-        raise garbage("the body is no JSON of a response") from error
+    except Exception as error:
+        raise of_client(error) from error
     yield answer_of(response)
 
 
@@ -144,10 +142,10 @@ async def _streamed(client: AsyncOpenAI, sent: Mapping[str, Any]) -> AsyncGenera
         )
     except APIError as error:
         raise from_client(error) from error
-    except OpenAIError as error:
-        raise unsent(error) from error
+    except Exception as error:
+        raise of_client(error) from error
     waiting: list[RawEvent] = []
-    heard = False
+    heard = told = False
     try:
         while True:
             event = await _next(stream)
@@ -157,8 +155,9 @@ async def _streamed(client: AsyncOpenAI, sent: Mapping[str, Any]) -> AsyncGenera
             kind = text(event, "type")
             answer = _answer_in(kind, event)
             waiting.append(event)
-            if kind in PREPARING:
+            if kind in PREPARING and not told:
                 continue
+            told = True
             if answer is not None:
                 await _to_its_end(stream)
             for one in waiting:
@@ -178,8 +177,8 @@ async def _next(stream: AsyncStream[ResponseStreamEvent]) -> RawEvent | None:
         return await anext(stream, None)
     except APIError as error:
         raise from_client(error) from error
-    except Exception as error:  # whatever a parser says of bytes that are no event
-        raise garbage("an event of the stream is no JSON") from error
+    except Exception as error:
+        raise of_client(error) from error
 
 
 def _says_events(stream: AsyncStream[ResponseStreamEvent]) -> bool:
