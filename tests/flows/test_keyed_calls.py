@@ -9,44 +9,13 @@ import anyio
 import httpx2
 import pytest
 
+from flows.keyed import AGAIN, NOW, WRITE, keyed
 from flows.scene import ASK, Scene
-from kit.proxy import AGENT_TOKEN, HOLDSHORT, ProxyKit
+from kit.proxy import HOLDSHORT, ProxyKit
 
 pytestmark = pytest.mark.timeout(120)
 
 Json = dict[str, Any]
-WRITE: Json = {"name": "letter"}
-VERSION = "2026-07-28"
-ENVELOPE = "io.modelcontextprotocol/"
-AGAIN: Json = {"holdshort/repeat": True}
-NOW: Json = {"holdshort/park": "now"}
-
-
-async def call(
-    proxy: ProxyKit, call_id: str = "call-1", tool: str = "write_thing", arguments: Json = WRITE, **meta: Any
-) -> Json:
-    """One call of a runner that keeps nothing but its ids: one request, stateless, and its answer."""
-    about: Json = {
-        f"{ENVELOPE}protocolVersion": VERSION,
-        f"{ENVELOPE}clientInfo": {"name": "a-runner", "version": "1"},
-        f"{ENVELOPE}clientCapabilities": {},
-        "holdshort/run_id": "run-1",
-        "holdshort/call_id": call_id,
-        **meta,
-    }
-    params = {"name": tool, "arguments": arguments, "_meta": about}
-    headers = {
-        "Authorization": f"Bearer {AGENT_TOKEN}",
-        "Accept": "application/json",
-        "MCP-Protocol-Version": VERSION,
-        "Mcp-Method": "tools/call",
-        "Mcp-Name": tool,
-    }
-    body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
-    async with httpx2.AsyncClient(timeout=30, trust_env=False) as client:
-        response = await client.post(proxy.server_url("things"), json=body, headers=headers)
-    found: Json = response.json()["result"]
-    return found
 
 
 def state_of(result: Json) -> str:
@@ -83,14 +52,14 @@ async def test_two_processes_that_get_the_same_call_at_once_park_it_once_and_run
     results: list[Json] = []
 
     async def one(proxy: ProxyKit) -> None:
-        results.append(await call(proxy))
+        results.append(await keyed(proxy))
 
     async with anyio.create_task_group() as tasks:
         for proxy in (scene.proxy, second) * 4:
             tasks.start_soon(one, proxy)
         (record,) = await scene.proxy.pending()
         await scene.proxy.approve(record)
-    later = await call(second, **AGAIN)
+    later = await keyed(second, **AGAIN)
 
     assert len(results) == 8
     assert {state_of(result) for result in [*results, later]} == {"executed"}
@@ -114,17 +83,17 @@ MOMENTS: dict[str, tuple[str, int]] = {
 async def test_killed_while_it_runs_a_call_the_proxy_tells_the_same_story_ever_after(
     scene: Scene, moment: str, state: str, runs: int
 ) -> None:
-    parked = await call(scene.proxy, **NOW)
+    parked = await keyed(scene.proxy, **NOW)
     (record,) = await scene.proxy.pending()
     await scene.proxy.approve(record)
     await scene.proxy.kill9()
     await scene.proxy.start({"HOLDSHORT_FAULT": f"{moment}:1:kill"})
     with pytest.raises(httpx2.TransportError):
-        await call(scene.proxy, **AGAIN)
+        await keyed(scene.proxy, **AGAIN)
     await scene.proxy.process.until_exit()
     scene.proxy.close()
     await scene.proxy.start()
-    answers = [await call(scene.proxy, **more) for more in (AGAIN, AGAIN, {})]
+    answers = [await keyed(scene.proxy, **more) for more in (AGAIN, AGAIN, {})]
 
     assert state_of(parked) == "pending"
     assert [state_of(answer) for answer in answers] == [state] * 3
@@ -141,15 +110,15 @@ async def test_killed_while_it_parks_a_call_the_proxy_asks_about_it_once(
     await scene.proxy.kill9()
     await scene.proxy.start({"HOLDSHORT_FAULT": f"{moment}:1:kill"})
     with pytest.raises(httpx2.TransportError):
-        await call(scene.proxy, **NOW)
+        await keyed(scene.proxy, **NOW)
     await scene.proxy.process.until_exit()
     scene.proxy.close()
     await scene.proxy.start()
     left = await scene.proxy.interruptions()
-    waiting = await call(scene.proxy, **AGAIN, **NOW)
+    waiting = await keyed(scene.proxy, **AGAIN, **NOW)
     (record,) = await scene.proxy.pending()
     await scene.proxy.approve(record)
-    answer = await call(scene.proxy, **AGAIN)
+    answer = await keyed(scene.proxy, **AGAIN)
 
     assert len(left) == parked
     assert state_of(waiting) == "pending"
@@ -168,14 +137,14 @@ async def test_a_proxy_that_is_gone_before_it_answers_an_allowed_call_never_send
 
         async def lost() -> None:
             with pytest.raises(httpx2.TransportError):
-                await call(scene.proxy, tool="slow", arguments=slow)
+                await keyed(scene.proxy, tool="slow", arguments=slow)
 
         tasks.start_soon(lost)
         await scene.spy.until_executed("slow")
         await scene.proxy.kill9()
     gate.touch()
     await scene.proxy.start()
-    answers = [await call(scene.proxy, tool="slow", arguments=slow, **AGAIN) for _ in range(2)]
+    answers = [await keyed(scene.proxy, tool="slow", arguments=slow, **AGAIN) for _ in range(2)]
 
     assert [answer["_meta"] for answer in answers] == [{"holdshort/outcome": "unknown"}] * 2
     assert answers[0]["isError"] is True
@@ -187,12 +156,12 @@ async def test_a_proxy_that_is_gone_before_it_answers_an_allowed_call_never_send
 async def test_a_result_is_fetched_by_another_process_after_the_one_that_ran_it_is_gone(
     scene: Scene, second: ProxyKit
 ) -> None:
-    await call(scene.proxy, **NOW)
+    await keyed(scene.proxy, **NOW)
     (record,) = await scene.proxy.pending()
     await scene.proxy.approve(record)
-    first = await call(scene.proxy)
+    first = await keyed(scene.proxy)
     await scene.proxy.kill9()
-    again = await call(second, **AGAIN)
+    again = await keyed(second, **AGAIN)
 
     assert state_of(first) == state_of(again) == "executed"
     assert again["content"] == first["content"]

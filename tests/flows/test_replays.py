@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
+from flows.keyed import AGAIN, NOW, keyed
 from flows.scene import ERAS, Scene
 from kit.clients import CLIENTS, connected
 from kit.ports import free_port
 from kit.process import running, until, until_async
-from kit.proxy import HOLDSHORT, OTHER_AGENT_TOKEN, serving
+from kit.proxy import AGENT_TOKEN, HOLDSHORT, OTHER_AGENT_TOKEN, serving
 from kit.spy import SpyRecord
 
 pytestmark = pytest.mark.timeout(120)
@@ -263,3 +264,27 @@ async def test_what_a_replay_foretells_happens_once_the_policy_is_in_force(scene
     await until_async(bites, "the new policy to be in force")
     after = replayed(scene, tighter, "--with", "policy.yaml")
     assert (after["changed"], after["cannot_be_told"]) == (0, 0)
+
+
+async def test_what_an_agents_program_says_of_its_calls_is_no_policy_that_changed(scene: Scene) -> None:
+    """Asked about for its sake, let through by a grant, sent again, or with the ids of another call."""
+    allow_reads = layer(READS, {"id": "own", "tools": "function:*__read_*", "action": "allow"})
+    scene.proxy.set_policy(allow_reads)
+    await scene.proxy.restart()
+    own = {"kind": "function", "tool": "read_mail", "arguments": {"n": 1}, "needs_approval": True}
+    asked = (await scene.proxy.ask("POST", "/v1/calls", own, token=AGENT_TOKEN)).json()["interruption"]
+    decided = await scene.proxy.decide(asked, "approve", remember={"for": "1h"})
+    path = f"/v1/interruptions/{asked['id']}"
+    taken = (await scene.proxy.ask("POST", f"{path}/claim", {}, token=AGENT_TOKEN)).json()
+    await scene.proxy.ask("POST", f"{path}/outcome", {"token": taken["token"], "kind": "ok"}, token=AGENT_TOKEN)
+    granted = (await scene.proxy.ask("POST", "/v1/calls", own, token=AGENT_TOKEN)).json()
+    again = await keyed(scene.proxy, tool="read_thing", **AGAIN)
+    waits = await keyed(scene.proxy, "call-2", **AGAIN, **NOW)
+    reused = await keyed(scene.proxy, "call-2", arguments={"name": "other"})
+    found = replayed(scene, allow_reads)
+
+    assert decided.status_code == 200, decided.text
+    assert (granted["verdict"], again["_meta"]) == ("allow", {"holdshort/outcome": "unknown"})
+    assert waits["_meta"]["holdshort/interruption"]["state"] == "pending"
+    assert reused["_meta"] == {"holdshort/error": "call_id_reused"}
+    assert changes(found) == []

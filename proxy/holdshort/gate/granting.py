@@ -15,7 +15,18 @@ from holdshort.gate.keyed import Known
 from holdshort.gate.recording import Recorder
 from holdshort.gate.seal import Sealer
 from holdshort.interruption import NoFingerprint, fingerprint
-from holdshort.policy import Action, ApproverGroups, Call, Grant, Policy, Verdict, find_grants, granted
+from holdshort.policy import (
+    AGENT_LAYER,
+    NEEDS_APPROVAL,
+    Action,
+    ApproverGroups,
+    Call,
+    Grant,
+    Policy,
+    Verdict,
+    find_grants,
+    granted,
+)
 from holdshort.store import EntryKind, NewEntry, Store, Use
 
 __all__ = ["POLICY_DIGITS", "Granting", "Judged"]
@@ -154,5 +165,7 @@ def _entry(call: Call, asked: Judged, allowed: Verdict, mark: str) -> NewEntry:
             "policy": asked.policy_digest[:POLICY_DIGITS],
             "definition_digest": asked.definition.digest,
             **({"errors": list(allowed.errors)} if allowed.errors else {}),
+            # A replay has to know that policy itself allowed it.
+            **({"asked_by": AGENT_LAYER} if NEEDS_APPROVAL in asked.verdict.because else {}),
         },
     )

@@ -29,7 +29,7 @@ from holdshort.interruption import (
     fingerprint,
     own_id,
 )
-from holdshort.policy import AGENT_LAYER, Action, Because, Call, Caller, Verdict
+from holdshort.policy import NEEDS_APPROVAL, Action, Call, Caller, Verdict
 from holdshort.policy.facts import facts_of
 from holdshort.store import EntryKind, InterruptionNotFound, NewEntry, NewRecording, QuotaExceeded
 
@@ -232,7 +232,7 @@ def _tightened(verdict: Verdict, own: OwnCall) -> Verdict:
     """Return an allow as an ask where the agent's program wants that; anything else is strict enough as it is."""
     if verdict.action is not Action.ALLOW or not own.needs_approval:
         return verdict
-    return replace(verdict, action=Action.ASK, because=(Because(AGENT_LAYER, "needs_approval"),))
+    return replace(verdict, action=Action.ASK, because=(NEEDS_APPROVAL,))
 
 
 def _definition(own: OwnCall) -> Definition:

@@ -51,7 +51,15 @@ from holdshort.policy.model import (
     ToolFacts,
     Verdict,
 )
-from holdshort.policy.own import AGENT_LAYER, DEFAULT_LABEL, OwnKind, is_own_label, may_be_own, own_label
+from holdshort.policy.own import (
+    AGENT_LAYER,
+    DEFAULT_LABEL,
+    NEEDS_APPROVAL,
+    OwnKind,
+    is_own_label,
+    may_be_own,
+    own_label,
+)
 from holdshort.policy.presets import wrap_policy
 from holdshort.policy.proposals import ENOUGH, PastCall, Proposal, propose
 from holdshort.policy.targets import KIND_OF_KEY, REQUEST_METHODS, parse_target
@@ -67,6 +75,7 @@ __all__ = [
     "ENOUGH",
     "GRANT_LAYER",
     "KIND_OF_KEY",
+    "NEEDS_APPROVAL",
     "REQUEST_METHODS",
     "Access",
     "Action",

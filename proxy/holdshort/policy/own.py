@@ -8,8 +8,9 @@ from enum import StrEnum
 from typing import Final
 
 from holdshort.policy.globs import matcher
+from holdshort.policy.model import Because
 
-__all__ = ["AGENT_LAYER", "DEFAULT_LABEL", "OwnKind", "is_own_label", "may_be_own", "own_label"]
+__all__ = ["AGENT_LAYER", "DEFAULT_LABEL", "NEEDS_APPROVAL", "OwnKind", "is_own_label", "may_be_own", "own_label"]
 
 DEFAULT_LABEL: Final = "local"
 """Where an agent says no more about whose tool it is."""
@@ -17,6 +18,10 @@ DEFAULT_LABEL: Final = "local"
 
 AGENT_LAYER: Final = "agent"
 """Stands in place of a layer where the reason is what an agent's program says of its call. It only ever tightens."""
+
+
+NEEDS_APPROVAL: Final = Because(AGENT_LAYER, "needs_approval")
+"""Policy allows the call, and the agent's program wants a person to decide."""
 
 
 class OwnKind(StrEnum):

@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from holdshort.policy import AGENT_LAYER, GRANT_LAYER, Action, Because, Kind, Terms, ToolFacts
+from holdshort.policy import AGENT_LAYER, GRANT_LAYER, NEEDS_APPROVAL, Action, Because, Kind, Terms, ToolFacts
 from holdshort.policy.recorded import Gap, Partly, partly_access, partly_call
 from holdshort.policy.replay import A_GRANT, Then
 
@@ -163,12 +163,12 @@ def _kept(row: Row, detail: Mapping[str, Any]) -> tuple[dict[str, Any], Gap]:
 
 def _then(fields: Mapping[str, Any], parked: Mapping[str, Any] | None) -> Then:
     because = tuple(Because(each["layer"], each["rule"]) for each in fields.get("because", ()))
+    if (fields.get("detail") or {}).get("asked_by") == AGENT_LAYER or because[:1] == (NEEDS_APPROVAL,):
+        # Policy said allow; the agent's program wanted a person all the same.
+        return Then(Action.ALLOW, (NEEDS_APPROVAL,))
     if any(each.layer == GRANT_LAYER for each in because):
         # Policy said ask; the grant said the rest.
         return Then(Action.ASK, (A_GRANT,))
-    if because and because[0] == Because(AGENT_LAYER, "needs_approval"):
-        # Policy said allow; the agent's program wanted a person all the same.
-        return Then(Action.ALLOW, because)
     if fields["kind"] == "parked":
         because = tuple(each for each in because if each.layer != AGENT_LAYER)
     terms: Terms | None = parked["terms"] if parked is not None else None
