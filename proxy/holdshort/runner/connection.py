@@ -5,7 +5,9 @@ No redirect is followed and no proxy of the environment is used: a token goes wh
 
 from __future__ import annotations
 
+import functools
 import random
+import ssl
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -119,8 +121,14 @@ class Connection:
             return self._given
         if self._own is None:
             limits = httpx2.Limits(max_connections=None, max_keepalive_connections=20)
-            self._own = httpx2.AsyncClient(trust_env=False, follow_redirects=False, limits=limits)
+            self._own = httpx2.AsyncClient(verify=_tls(), trust_env=False, follow_redirects=False, limits=limits)
         return self._own
+
+
+@functools.cache
+def _tls() -> ssl.SSLContext:
+    # Made once: reading the certificates takes longer than the whole of a short run.
+    return httpx2.create_ssl_context(trust_env=False)
 
 
 def lost(url: str, error: Exception) -> ProxyUnreachable:

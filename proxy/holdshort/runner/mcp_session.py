@@ -193,7 +193,8 @@ class McpSession:
     async def _ask(
         self, terms: _Terms, method: str, params: Mapping[str, Any], more: Mapping[str, str], sending: Sending
     ) -> dict[str, Any]:
-        headers, said = self._headers(terms), dict(params)
+        said = dict(params)
+        headers = self._headers(terms) | _trace_headers(said.get("_meta"))
         if terms.is_stateless:
             said["_meta"] = {**said.get("_meta", {}), **_ENVELOPE}
             headers |= {"mcp-method": method, **more}
@@ -263,6 +264,15 @@ class McpSession:
             await self._tell(terms, reply)
         except ProxyUnreachable as error:
             _log.debug("a server's question was not answered: %s", error)
+
+
+def _trace_headers(meta: object) -> dict[str, str]:
+    """Return the trace context of a call once more, for whatever traces HTTP on the way."""
+    told = meta if isinstance(meta, Mapping) else {}
+    values = {name: told.get(name) for name in ("traceparent", "tracestate")}
+    return {
+        name: text for name, text in values.items() if isinstance(text, str) and text.isascii() and text.isprintable()
+    }
 
 
 def _encoded(message: Mapping[str, Any]) -> bytes:

@@ -34,9 +34,9 @@ class ServerEvent(NamedTuple):
 
 
 class EventReader:
-    """Takes chunks, gives events. `last_id` is what `Last-Event-ID` should say now."""
+    """Takes chunks, gives events. `last_id` is that of the last event that is complete, for `Last-Event-ID`."""
 
-    __slots__ = ("_after_cr", "_data", "_kind", "_line", "_max_bytes", "_size", "last_id")
+    __slots__ = ("_after_cr", "_data", "_id", "_kind", "_line", "_max_bytes", "_size", "last_id")
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
         self._max_bytes = max_bytes
@@ -45,6 +45,7 @@ class EventReader:
         self._size = 0
         self._kind = b""
         self._after_cr = False
+        self._id: str | None = None
         self.last_id: str | None = None
 
     def feed(self, chunk: bytes) -> list[ServerEvent]:
@@ -87,9 +88,12 @@ class EventReader:
         elif name == b"event":
             self._kind = value[:256]
         elif name == b"id" and b"\0" not in value and len(value) <= _LONGEST_ID:
-            self.last_id = value.decode("utf-8", "replace")
+            self._id = value.decode("utf-8", "replace")
 
     def _finish(self, events: list[ServerEvent]) -> None:
+        if self._id is not None:
+            # Not before: whoever comes back with the id of half an event would never get the rest of it.
+            self.last_id, self._id = self._id, None
         data = b"\n".join(self._data)
         if data:
             events.append(ServerEvent(self._kind.decode("utf-8", "replace") or "message", data, self.last_id))
