@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from openai import APIConnectionError, APIError, AsyncOpenAI, BadRequestError, InternalServerError, RateLimitError
 
-from kit.responses_faults import Cut, ErrorEvent, Fail, Garbage, Gone, Hold, Lost, Refuse, read_fault
+from kit.responses_faults import Cut, ErrorEvent, Fail, Garbage, Gone, Hold, Lost, Page, Refuse, Stranger, read_fault
 from kit.responses_script import Text, Turn
 from kit.together import together
 from responses.conftest import Open
@@ -120,6 +120,44 @@ async def test_an_event_that_is_no_json_is_an_error_of_the_client(model: Open) -
     async with model(ONE, faults=(Garbage(after=2),)) as (_, client):
         with pytest.raises(ValueError, match=r"Unterminated string"):
             await kinds(client)
+
+
+async def test_an_event_of_another_time_comes_in_between(model: Open) -> None:
+    async with model(ONE, faults=(Stranger({"type": "response.new", "x": 1}, after=2),)) as (_, client):
+        heard = await kinds(client)
+
+    assert heard[:4] == ["response.created", "response.in_progress", "response.new", "response.output_item.added"]
+
+
+async def test_a_page_in_place_of_an_answer_keeps_the_turn(model: Open) -> None:
+    async with model(ONE, faults=(Page("<html>", "text/html"), Page("<html>", "text/html"))) as (server, client):
+        page: Any = await client.responses.create(model="gpt-test", input="hello")
+
+        assert page == "<html>"
+        assert await kinds(client) == []
+        assert await say(client) == "the first answer"
+        assert [one.status for one in server.asked] == [200, 200, 200]
+
+
+async def test_a_refusal_may_have_a_code_and_headers_of_its_own(model: Open) -> None:
+    fault = read_fault(
+        {"refuse": {"status": 429, "code": "insufficient_quota", "headers": {"x-should-retry": "false"}}}
+    )
+    async with model(ONE, faults=(fault,)) as (_, client):
+        with pytest.raises(RateLimitError) as caught:
+            await say(client)
+
+    assert caught.value.code == "insufficient_quota"
+    assert caught.value.response.headers["x-should-retry"] == "false"
+
+
+async def test_who_is_connected_is_known(model: Open) -> None:
+    async with model(ONE) as (server, client):
+        assert len(server.connections) == 0
+        await say(client)
+        assert len(server.connections) == 1
+        await client.close()
+        await server.until_left()
 
 
 async def test_an_answer_is_held_until_it_is_released(model: Open) -> None:

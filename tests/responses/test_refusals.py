@@ -329,3 +329,19 @@ async def test_every_kind_that_a_caller_answers_can_be_in_a_script(model: Open) 
             outputs.append({"type": f"{item['type']}_output", "call_id": item["call_id"], **more})
 
         assert (await ask(client, [USER, *made, *outputs])).output_text == "ok"
+
+
+@pytest.mark.parametrize(
+    ("item", "name"),
+    [
+        ({"type": "reasoning", "summary": [], "status": "completed"}, "status"),
+        ({"type": "reasoning", "summary": [], "created_by": "x"}, "created_by"),
+        ({"type": "shell_call", "call_id": "call_1", "action": {"commands": []}, "created_by": "x"}, "created_by"),
+        (CALL | {"created_by": "x"}, "created_by"),
+    ],
+)
+async def test_fields_of_answers_that_are_none_of_inputs_are_unknown(model: Open, item: JSON, name: str) -> None:
+    async with model(OK) as (_, client):
+        body = await refused(client, [USER, item])
+
+    assert body == error(f"Unknown parameter: 'input[1].{name}'.", f"input[1].{name}", "unknown_parameter")

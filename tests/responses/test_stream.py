@@ -22,6 +22,7 @@ from kit.responses_script import (
     Shell,
     Text,
     Turn,
+    read_turns,
 )
 from kit.responses_server import serving_responses
 from responses.conftest import Open
@@ -207,3 +208,25 @@ async def test_ids_are_the_same_in_two_runs_of_one_script() -> None:
             runs.append([str(item.get("call_id") or item["id"]) for item in events[-1]["response"]["output"]])
 
     assert runs[0] == runs[1]
+
+
+async def test_items_may_have_fields_that_nobody_knows_yet(model: Open) -> None:
+    [turn] = read_turns([{"items": [{"with": {"async": True, "new": {"a": 1}}, "call": "pay", "call_id": "call_1"}]}])
+    async with model(turn, turn) as (_, client):
+        whole = (await client.responses.create(model="gpt-test", input="go")).output[0].to_dict()
+        streamed = (await stream_of(client))[-1]["response"]["output"][0]
+
+    assert (whole["async"], whole["new"], whole["name"]) == (True, {"a": 1}, "pay")
+    assert streamed == whole | {"id": streamed["id"]}
+
+
+async def test_tokens_that_were_kept_and_tokens_of_thought_are_counted(model: Open) -> None:
+    async with model(Turn(Reasoning("a long thought"), Text("one")), Turn(Text("two"))) as (_, client):
+        first = await client.responses.create(model="gpt-test", input="hi")
+        second = await client.responses.create(model="gpt-test", input="more", previous_response_id=first.id)
+
+    assert first.usage is not None
+    assert second.usage is not None
+    assert first.usage.input_tokens_details.cached_tokens == 0
+    assert 0 < first.usage.output_tokens_details.reasoning_tokens < first.usage.output_tokens
+    assert 0 < second.usage.input_tokens_details.cached_tokens < second.usage.input_tokens
