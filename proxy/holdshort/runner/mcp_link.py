@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import anyio
 
@@ -42,7 +42,13 @@ class ProxyLink:
         *,
         server: str | None = None,
         shared: bool = False,
+        ask_about: Literal["gated", "all"] = "gated",
+        hold_s: float = 0,
     ) -> None:
+        self.ask_about: Literal["gated", "all"] = ask_about
+        """Which calls that run here are asked about."""
+        self.hold_s = hold_s
+        """Whether the proxy may hold a call, instead of answering at once that it waits."""
         self.endpoint = endpoint
         self._connection = connection
         self._session = session
@@ -71,6 +77,11 @@ class ProxyLink:
             self._tools = tools_of(listed, self._server)
             self._read_at = anyio.current_time()
         return self._tools
+
+    def unlisted(self, server: str, tool: str) -> McpTool:
+        """Return a tool that was listed once and is not any more, as far as a call of it needs one."""
+        wire_name = tool if self._server is not None else f"{server}__{tool}"
+        return McpTool(name=wire_name, server=server, tool=tool, wire_name=wire_name)
 
     async def call(self, tool: McpTool, arguments: dict[str, Any], *, meta: Mapping[str, Any]) -> dict[str, Any]:
         """Call a tool and return the result as it came, `isError` and `_meta` included.

@@ -137,7 +137,15 @@ class ApprovalProxy:
         connection = Connection(self._http_client)
         endpoint = Endpoint(connection, self.approvals_url, token=self._token, approver_token=self._approver_token)
         session = McpSession(connection, self.mcp_url, self._token, self.timeout_s)
-        return ProxyLink(connection, endpoint, session, server=self.server, shared=shared)
+        return ProxyLink(
+            connection,
+            endpoint,
+            session,
+            server=self.server,
+            shared=shared,
+            ask_about=self.ask_about,
+            hold_s=self.hold_s,
+        )
 
 
 def _base(url: str, name: str) -> str:
