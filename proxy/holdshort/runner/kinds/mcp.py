@@ -60,6 +60,7 @@ async def settle(desk: Desk, tool: McpTool, call: CallData) -> None:
         except ProxyUnreachable as problem:
             again = again or problem.sent
             if pause is None:
+                problem.sent = again  # by this attempt or one before
                 raise
             await anyio.sleep(pause)
             continue
