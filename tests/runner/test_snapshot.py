@@ -332,7 +332,8 @@ def test_a_version_of_the_future_is_refused_before_ambiguous_text_is() -> None:
 
 
 def test_what_names_no_version_is_no_state() -> None:
-    for document in ({}, {"holdshort_run_state": 1}, {"$schemaVersion": "1.21"}, [], "text", None, 7):
+    documents: list[Any] = [{}, {"holdshort_run_state": 1}, {"$schemaVersion": "1.21"}, [], "text", None, 7]
+    for document in documents:
         with pytest.raises(StateDamaged, match="no saved state"):
             read(document)
 

@@ -210,7 +210,7 @@ async def test_older_events_change_nothing(kit: ProxyKit) -> None:
     old = await kit.interruption(waiting.id)
     await decided(kit, waiting.id, "reject")
     state.apply_event(*sent(await kit.interruption(waiting.id), event="msg_new"), SECRET)
-    assert state.apply_event(*sent(old, event="msg_old"), SECRET).updated == []
+    assert state.apply_event(*sent(old, event="msg_old"), SECRET).updated == ()
     assert state.get_interruptions()[0].status == "rejected"
 
 
@@ -219,8 +219,8 @@ async def test_events_about_other_calls_change_nothing(kit: ProxyKit) -> None:
     other = await state_with(kit, ("send_mail", {"to": "bob"}))
     theirs = await kit.interruption(other.get_interruptions()[0].id)
     before = one.to_string()
-    assert one.apply_event(*sent({**theirs, "revision": 9}), SECRET).updated == []
+    assert one.apply_event(*sent({**theirs, "revision": 9}), SECRET).updated == ()
     own = one.get_interruptions()[0].id
     disguised = {**theirs, "id": own, "revision": 9}
-    assert one.apply_event(*sent(disguised, event="msg_2"), SECRET).updated == []
+    assert one.apply_event(*sent(disguised, event="msg_2"), SECRET).updated == ()
     assert one.to_string() == before

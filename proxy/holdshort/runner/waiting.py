@@ -75,7 +75,8 @@ def changes_of(parked: Sequence[Parked], updated: Sequence[str] = ()) -> Changes
     for each in shown:
         group = "taken_back" if each.status in _TAKEN_BACK else _STILL.get(each.status, "decided")
         groups.setdefault(group, []).append(each)
-    return Changes(**groups, updated=[each for each in shown if each.id in updated])
+    found = {name: tuple(each) for name, each in groups.items()}
+    return Changes(**found, updated=tuple(each for each in shown if each.id in updated))
 
 
 async def reread(parked: Sequence[Parked], run_id: str) -> Changes:
