@@ -106,6 +106,7 @@ class ToolSpan(_Entered):
         if self._trace.tells_all and call.output is not None:
             about["gen_ai.tool.call.result"] = as_text(call.output.get("output", call.output))
         self._span.set_attributes(about)
+        self._trace.calls.pop(call.key, None)
         self._leave()
 
 

@@ -60,7 +60,8 @@ class RunTrace:
         self._root: Span | None = None
         self._context = self._caller
         self._used_before = (0, 0)
-        self._calls: dict[str, Context] = {}
+        self.calls: dict[str, Context] = {}
+        """Of the calls whose spans are open, by their keys."""
 
     def begin(self) -> None:
         """Start the run's span, and keep in the run which trace it belongs to. Once is enough."""
@@ -103,7 +104,7 @@ class RunTrace:
         """
         if not self.is_on:
             return {}
-        return _injected(self.here() if call is None else self._calls.get(call.key, self.here()))
+        return _injected(self.here() if call is None else self.calls.get(call.key, self.here()))
 
     def agent_started(self, agent: str) -> AgentSpan:
         """Start the span of an agent that runs inside a tool of this task. It is ended in the same task."""
@@ -148,7 +149,7 @@ class RunTrace:
         if self.tells_all:
             span.set_attribute("gen_ai.tool.call.arguments", call.arguments)
         entered = ToolSpan(self, span)
-        self._calls[call.key] = entered.context
+        self.calls[call.key] = entered.context
         return entered
 
     # -- for the spans
