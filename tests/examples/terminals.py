@@ -1,7 +1,7 @@
 """An example in a folder of its own, and terminals in which the commands of its README are run as they stand there.
 
-Only three things differ from a person's machine: the port is a free one, an `$ID` is filled in, and what `npx` or `npm`
-would download is there already.
+Only three things differ from a person's machine: ports are free ones, an `$ID` or a `$PID` is filled in, and what `npx`
+or `npm` would download is there already.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ from kit.missing import Missing, require
 from kit.ports import free_port
 from kit.process import Running, running
 
-__all__ = ["EXAMPLES", "Example", "sh_blocks"]
+__all__ = ["EXAMPLES", "Example", "Terminal", "sh_blocks"]
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-DOCUMENTED_PORT = "7411"
+DOCUMENTED_PORTS = re.compile(r"\b741[12]\b")
+"""The proxy's, and that of a program beside it."""
 ASKED = re.compile(r"interruption (i-[0-9a-f-]+)")
 
 
@@ -49,9 +50,10 @@ class Example:
     def __init__(self, name: str, folder: Path) -> None:
         self.folder = folder / name
         self.port = free_port()
-        shutil.copytree(EXAMPLES / name, self.folder)
+        self.app_port = next(port for port in iter(free_port, None) if port != self.port)
+        shutil.copytree(EXAMPLES / name, self.folder, ignore=shutil.ignore_patterns("__pycache__"))
         for file in self.folder.iterdir():
-            file.write_text(file.read_text().replace(DOCUMENTED_PORT, str(self.port)))
+            file.write_text(DOCUMENTED_PORTS.sub(self._port, file.read_text()))
         self.blocks = sh_blocks((self.folder / "README.md").read_text())
         kept = {key: value for key, value in os.environ.items() if not key.startswith("HOLDSHORT_")}
         self.environ: dict[str, str] = {
@@ -113,6 +115,9 @@ class Example:
     async def asked(self, agent: Running) -> str:
         """The id of the first call that this agent says is waiting."""
         return (await agent.until_said(ASKED.pattern))[1]
+
+    def _port(self, documented: re.Match[str]) -> str:
+        return str(self.port if documented[0] == "7411" else self.app_port)
 
     def _shell(self, block: str) -> list[str]:
         return ["bash", "-euo", "pipefail", "-c", block]

@@ -201,5 +201,6 @@ def test_every_example_is_in_the_list_and_has_a_test() -> None:
     listed = re.findall(r"^\| \[(\d\d-[a-z-]+)\]\(\1/README\.md\)", (EXAMPLES / "README.md").read_text(), re.MULTILINE)
 
     assert listed == folders
-    tested = re.findall(r"^async def test_(\d\d)_", Path(__file__).read_text(), re.MULTILINE)
+    tests = [path.read_text() for path in sorted(Path(__file__).parent.glob("test_*examples.py"))]
+    tested = re.findall(r"^async def test_(\d\d)_", "".join(tests), re.MULTILINE)
     assert tested == [folder[:2] for folder in folders]

@@ -23,6 +23,7 @@ def card(record: Mapping[str, Any], now: datetime) -> str:
     """Return everything there is to know before deciding, as plain lines."""
     asked = record["requested_by"]
     client = f" via {plain(asked['client'])}" if asked.get("client") else ""
+    path = " › ".join(map(plain, asked.get("agent_path") or ()))
     because = ", ".join(f"{plain(each['rule'])} in {plain(each['layer'])}" for each in record["because"])
     state = record["state"] + (f", {left(record['expires_at'], now)}" if record["state"] == "pending" else "")
     kind = own_words(record["kind"])
@@ -31,7 +32,7 @@ def card(record: Mapping[str, Any], now: datetime) -> str:
         *([f"  kind         {kind}"] if kind else []),
         f"  id           {record['id']}",
         f"  state        {state}",
-        f"  asked by     {plain(asked['agent'])}{client}",
+        f"  asked by     {plain(asked['agent'])}{client}{f' ({path})' if path else ''}",
         f"  because      {because or 'no rule is named'}",
     ]
     if record["required_approvals"] > 1:
