@@ -26,6 +26,7 @@ from holdshort.runner.errors import (
     ModelError,
     PreviousResponseGone,
     RunError,
+    RunnerError,
     UserError,
 )
 from holdshort.runner.events import (
@@ -112,6 +113,8 @@ class Loop:
                     for event in self._waiting(waiting):
                         yield event
                     return
+                if any(call.is_open for call in data.calls):
+                    raise RunError("a call is neither answered nor waiting; go on from the state")
                 switched = await self._close_turn()
                 for event in self._told(data.history[before:]):
                     yield event
@@ -150,6 +153,8 @@ class Loop:
         """Bring every open call as far as it goes now, side by side."""
         data = self.data
         calls = [call for call in data.calls if call.is_open]
+        if not calls:
+            return
         toolbox = await self._toolbox()
         desk = await self._desk()
         fresh = [call for call in calls if call.status is CallStatus.NEW]
@@ -159,16 +164,21 @@ class Loop:
             # From here on a process that finds this state cannot know whether they ran.
             await self._job.save()
         limiter = anyio.CapacityLimiter(self._job.config.max_parallel_tools or len(calls))
-        try:
-            async with anyio.create_task_group() as tasks:
-                for call in calls:
-                    tasks.start_soon(self._settle_one, limiter, desk, toolbox, call)
-        except BaseExceptionGroup as group:
-            raise _first(group) from None
+        problems: list[Exception] = []
 
-    async def _settle_one(self, limiter: anyio.CapacityLimiter, desk: Desk, toolbox: Toolbox, call: CallData) -> None:
-        async with limiter:
-            await settle_call(desk, toolbox.of(call), call)
+        async def settle_one(call: CallData) -> None:
+            async with limiter:
+                try:
+                    await settle_call(desk, toolbox.of(call), call)
+                except Exception as problem:  # noqa: BLE001
+                    # The others go on: to stop one in the middle would leave its outcome unknown.
+                    problems.append(problem)
+
+        async with anyio.create_task_group() as tasks:
+            for call in calls:
+                tasks.start_soon(settle_one, call)
+        if problems:
+            raise next((each for each in problems if isinstance(each, RunnerError)), problems[0])
 
     async def _close_turn(self) -> bool:
         """Put the outputs into the history and hand over, if a handoff counts. Returns whether the agent is another."""
@@ -266,6 +276,9 @@ class Loop:
             span.end()
 
     async def _next(self, stream: AsyncGenerator[Any]) -> Any:
+        if self._job.cancellation.mode == "immediate":
+            # What has arrived already would be read without a wait in which a scope could end.
+            raise Stopped
         with self._job.cancellation.watch(anyio.CancelScope()) as scope:
             try:
                 return await anext(stream)
@@ -463,16 +476,3 @@ class Loop:
         if not self._is_outermost:
             return []
         return [ToolApprovalRequired(interruption_of(call, path)) for call, path in waiting]
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the error to raise of several that came at once: one of ours, if there is one."""
-    found: list[BaseException] = []
-    stack: list[BaseException] = [group]
-    while stack:
-        each = stack.pop(0)
-        if isinstance(each, BaseExceptionGroup):
-            stack += each.exceptions
-        else:
-            found.append(each)
-    return next((each for each in found if isinstance(each, RunError | UserError)), found[0])

@@ -250,7 +250,7 @@ async def _take(desk: Desk, call: CallData, record: Mapping[str, Any], lease: fl
         return await endpoint.get(str(record["id"]))
     await desk.claimed(call, taken.interruption, taken.token)
     ran = dict(taken.arguments)
-    edited = ran != (taken.interruption.get("requested_arguments") or ran)
+    edited = not same_json(ran, taken.interruption.get("requested_arguments", ran))
     text = json.dumps(ran, ensure_ascii=False) if edited else call.arguments or "{}"
     return Cleared(ran, text, taken.token, taken.interruption, edited)
 
