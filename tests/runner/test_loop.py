@@ -406,3 +406,28 @@ async def test_a_model_that_fails_leaves_a_state_to_go_on_from(play: Open, stage
         done = await one.run(agent, await RunState.from_string(agent, raised.value.state.to_string()))
         assert done.final_output == "done"
         assert stage.spy.executed("write_thing", {"name": name}) == 1
+
+
+async def test_last_words_that_were_saved_are_not_asked_for_again(play: Open) -> None:
+    async with play([Turn(Text("done")), Turn(Text("twice"))]) as one:
+        agent = one.agent()
+        await one.run(agent, "Go.")
+        # As saved right after the model's answer: what a process that dies there leaves behind.
+        [saved] = [text for text in one.saved if '"status":"running"' in text and '"turn":1' in text]
+        result = await one.run(agent, await RunState.from_string(agent, saved))
+        assert result.final_output == "done"
+        assert len(one.model.asked) == 1
+        assert len(result.to_input_list()) == 2
+
+
+async def test_something_more_can_be_said_after_the_last_words_of_a_run_that_failed(play: Open) -> None:
+    turns = [Turn(Call(READ, {"name": thing()}, "c1")), Turn(Text("done"))]
+    async with play(turns) as one:
+        agent = one.agent()
+        with pytest.raises(MaxTurnsExceeded) as raised:
+            await one.run(agent, "Go.", max_turns=1)
+        assert raised.value.state is not None
+        raised.value.state.add_input("Be quick.")
+        result = await one.run(agent, raised.value.state, max_turns=5)
+        assert result.final_output == "done"
+        assert one.inputs()[-1][-1] == {"role": "user", "content": "Be quick."}

@@ -20,6 +20,7 @@ from holdshort.runner.config import filtered_input
 from holdshort.runner.data import CallData, CallKind, CallStatus, Entry, Item, RunData, RunStatus, Source, UsageData
 from holdshort.runner.error_handlers import handled
 from holdshort.runner.errors import (
+    GuardrailFailed,
     GuardrailTripped,
     MaxTurnsExceeded,
     ModelBehaviorError,
@@ -41,6 +42,7 @@ from holdshort.runner.hooks import Hooks
 from holdshort.runner.interruption import interruption_of
 from holdshort.runner.items import event_name, message_text, run_item
 from holdshort.runner.job import Job
+from holdshort.runner.kinds.handoff import handed_over
 from holdshort.runner.kinds.hosted import forget, heard
 from holdshort.runner.model import answers
 from holdshort.runner.output import output_schema
@@ -51,7 +53,7 @@ from holdshort.runner.settle import settle_call
 from holdshort.runner.settling import Desk
 from holdshort.runner.tool_params import tool_param
 from holdshort.runner.toolbox import Toolbox, handoffs_of, open_toolbox
-from holdshort.runner.turn import calls_in, close_turn, input_for, without_doubles
+from holdshort.runner.turn import calls_in, close_turn, has_last_words, input_for, take_queued, without_doubles
 
 if TYPE_CHECKING:
     from holdshort.runner.mcp_link import ProxyLink
@@ -83,7 +85,6 @@ class Loop:
         self._outer = outer
         self._inherited = inherited
         self._earlier = frozenset(call.key for call in data.calls if call.status is CallStatus.SENT and not call.run)
-        self.final_item: Item | None = None
 
     @property
     def agent(self) -> Agent[Any]:
@@ -120,6 +121,11 @@ class Loop:
                     yield event
                 if switched:
                     yield AgentUpdatedStreamEvent(self.agent)
+            take_queued(data)
+            if has_last_words(data):
+                # Said before a process died, or before a guardrail ended the run: the model is not asked twice.
+                await self._finish()
+                return
             self._stop_if_wished()
             if data.max_turns is not None and data.turn >= data.max_turns:
                 await self._too_many_turns()
@@ -127,8 +133,6 @@ class Loop:
             async with aclosing(self._ask()) as asked:
                 async for event in asked:
                     yield event
-            if not data.calls and await self._finish():
-                return
 
     # -- the beginning
 
@@ -139,7 +143,7 @@ class Loop:
         guardrails = [*self.agent.input_guardrails, *(job.config.input_guardrails if self._is_outermost else ())]
         try:
             results = await check_input(guardrails, job.context, self.agent, given)
-        except GuardrailTripped as tripped:
+        except (GuardrailTripped, GuardrailFailed) as tripped:
             data.input_guardrails = [result.record() for result in tripped.results]
             raise
         data.input_guardrails = [result.record() for result in results]
@@ -195,17 +199,17 @@ class Loop:
             data.agent = given.agent.name  # type: ignore[union-attr]
             input_filter = getattr(given, "input_filter", None)
             if input_filter is not None:
-                self._filter_history(input_filter)
+                self._filter_history(given)
             await self._hooks().handoff(self._job.context, before, self.agent)
             await self._hooks().agent_start(self._job.context, self.agent)
         await self._job.save()
         return taken is not None
 
-    def _filter_history(self, input_filter: Any) -> None:
+    def _filter_history(self, given: Any) -> None:
         data = self.data
         if not data.keeps_own_history:
             raise UserError("a handoff with an `input_filter` cannot be used where the service keeps the conversation")
-        kept = input_filter([dict(entry.item) for entry in data.history])
+        kept = handed_over(given, [entry.item for entry in data.history])
         data.history = [Entry(item, Source.INPUT, data.agent) for item in kept]
         data.saved = len(data.history) if self._job.session is not None else 0
 
@@ -344,8 +348,8 @@ class Loop:
 
     # -- the end
 
-    async def _finish(self) -> bool:
-        """Take the model's last words as the result. False where it has to be asked again."""
+    async def _finish(self) -> None:
+        """Take the model's last words as the result."""
         data, agent = self.data, self.agent
         last = data.last_response_id
         said = [entry for entry in data.history if entry.source is Source.MODEL and entry.response_id == last]
@@ -361,19 +365,15 @@ class Loop:
         guardrails = [*agent.output_guardrails, *(self._job.config.output_guardrails if self._is_outermost else ())]
         try:
             results = await check_output(guardrails, self._job.context, agent, value)
-        except GuardrailTripped as tripped:
+        except (GuardrailTripped, GuardrailFailed) as tripped:
             data.output_guardrails = [result.record() for result in tripped.results]
             data.final_output = None
             raise
         data.output_guardrails = [result.record() for result in results]
         await self._end(value)
-        return True
 
     async def _end(self, value: Any) -> None:
         data = self.data
-        if data.queued:
-            data.history += [Entry(item, Source.INPUT, data.agent) for item in data.queued]
-            data.queued = []
         await self._keep_in_session()
         if data.awaited:
             await forget(await self._desk())

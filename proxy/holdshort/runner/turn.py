@@ -17,7 +17,7 @@ from holdshort.runner.mcp_link import McpTool
 from holdshort.runner.toolbox import Toolbox
 from holdshort.runner.tools import AgentTool, Handoff
 
-__all__ = ["call_key", "calls_in", "close_turn", "input_for", "without_doubles"]
+__all__ = ["call_key", "calls_in", "close_turn", "has_last_words", "input_for", "take_queued", "without_doubles"]
 
 _LONGEST_KEY = 200
 _KINDS: Mapping[str, CallKind] = {
@@ -82,13 +82,22 @@ def calls_in(items: Sequence[Item], data: RunData, toolbox: Toolbox, outer: str)
     return calls
 
 
-def close_turn(data: RunData) -> Sequence[Entry]:
-    """Move the outputs of a settled turn into the history, then whatever input was waiting; return what came in."""
-    outputs = [Entry(call.output, Source.TOOL, call.agent) for call in data.calls if call.output is not None]
-    queued = [Entry(item, Source.INPUT, data.agent) for item in data.queued]
-    data.history += outputs + queued
-    data.calls, data.queued = [], []
-    return outputs
+def close_turn(data: RunData) -> None:
+    """Move the outputs of a settled turn into the history."""
+    data.history += [Entry(call.output, Source.TOOL, call.agent) for call in data.calls if call.output is not None]
+    data.calls = []
+
+
+def take_queued(data: RunData) -> None:
+    """Move input that was waiting into the history; no turn is open."""
+    data.history += [Entry(item, Source.INPUT, data.agent) for item in data.queued]
+    data.queued = []
+
+
+def has_last_words(data: RunData) -> bool:
+    """Whether the model has answered without a call, and nothing was said since."""
+    last = data.history[-1] if data.history else None
+    return last is not None and last.source is Source.MODEL and data.turn > 0 and not data.calls
 
 
 def input_for(data: RunData) -> list[Item]:
