@@ -166,7 +166,7 @@ class Gate:
         method: str = exchange.frame.value["method"]
         if method == "tools/call":
             meta = exchange.params.get("_meta")
-            if meta.__class__ is dict and (CALL_KEY in meta or REPEAT_KEY in meta):
+            if type(meta) is dict and (CALL_KEY in meta or REPEAT_KEY in meta):
                 return await self._call_by_key(exchange, catalog)
             return await self._call_tool(exchange, catalog)
         if method not in CLIENT_REQUESTS[exchange.peer.era]:
