@@ -68,8 +68,8 @@ async def checked_filtered(
     return outcome
 
 
-def check_filtered(before: Sequence[Item], after: Sequence[Item]) -> None:
-    """Check that what a filter left belongs together as it did before.
+def check_filtered(before: Sequence[Item], after: Sequence[Item], who: str = "call_model_input_filter") -> None:
+    """Check that what a filter left belongs together as it did before. `who` is the filter, for the message.
 
     Calls and their outputs are told by call id, reasoning by its id or its encrypted content.
 
@@ -77,7 +77,7 @@ def check_filtered(before: Sequence[Item], after: Sequence[Item]) -> None:
         UserError: something was parted, doubled or invented; the message names the call or the reasoning.
     """
     for problem in (*_calls_parted(before, after), *_thoughts_parted(before, after)):
-        raise UserError(f"call_model_input_filter {problem}")
+        raise UserError(f"{who} {problem}")
 
 
 def _calls_parted(before: Sequence[Item], after: Sequence[Item]) -> Iterator[str]:

@@ -94,7 +94,7 @@ async def _told_that_it_began(desk: Desk, call: CallData, clearance: Cleared) ->
     await reported(
         desk, call, clearance, "ok", None, "the agent began, and waits; its calls are asked about one by one"
     )
-    call.token = None
+    call.status, call.token = CallStatus.SENT, None
     await desk.save()
 
 

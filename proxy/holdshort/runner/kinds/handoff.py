@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,16 +13,17 @@ from pydantic import TypeAdapter, ValidationError
 
 from holdshort.runner import texts
 from holdshort.runner.arguments import BadArguments, faults, read_arguments
-from holdshort.runner.data import CallData, CallKind, CallStatus
-from holdshort.runner.errors import DecisionError, ProxyError, ProxyUnreachable
+from holdshort.runner.data import CallData, CallKind, CallStatus, Item
+from holdshort.runner.errors import DecisionError, ProxyError, ProxyUnreachable, UserError
 from holdshort.runner.kinds.own import cleared, reported
 from holdshort.runner.kinds.running import described, ran, surely, with_edit
+from holdshort.runner.model_input import check_filtered
 from holdshort.runner.settling import Desk
 from holdshort.runner.tool_params import tool_param
 from holdshort.runner.tools import Handoff
 from holdshort.wire import encode
 
-__all__ = ["settle"]
+__all__ = ["handed_over", "settle"]
 
 
 async def settle(desk: Desk, tool: Handoff, call: CallData) -> None:
@@ -81,6 +84,22 @@ async def settle(desk: Desk, tool: Handoff, call: CallData) -> None:
         for other in desk.data.calls:
             if other is not call and other.kind is CallKind.HANDOFF and other.status is CallStatus.PARKED:
                 await _step_aside(desk, other)
+
+
+def handed_over(tool: Handoff, items: Sequence[Item]) -> list[Item]:
+    """Return what the next agent sees of a history.
+
+    Raises:
+        UserError: the filter returned no list of items, or parted what belongs together.
+    """
+    if tool.input_filter is None:
+        return list(items)
+    kept: Any = tool.input_filter(copy.deepcopy(list(items)))
+    who = f"the input_filter of the handoff `{tool.tool_name}`"
+    if not isinstance(kept, list) or not all(isinstance(item, dict) for item in kept):
+        raise UserError(f"{who} returned no list of items")
+    check_filtered(items, kept, who)
+    return kept
 
 
 def _taken(desk: Desk, call: CallData) -> bool:
