@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from holdshort.interruption import NoFingerprint, fingerprint
 from holdshort.policy import OwnKind, own_label
-from holdshort.runner.data import CallData, CallKind, RunData
-from holdshort.runner.errors import ProxyError, ProxyUnreachable, RunnerError, StateDamaged, UserError
+from holdshort.runner.data import CallData, CallKind, RunData, Source
+from holdshort.runner.errors import DecisionConflict, ProxyError, ProxyUnreachable, RunnerError, StateDamaged, UserError
 from holdshort.runner.interruption import Interruption, interruption_of
+from holdshort.runner.items import call_id_of
 
 if TYPE_CHECKING:
     from holdshort.runner.agent import Agent
@@ -25,6 +26,7 @@ __all__ = [
     "Parked",
     "calls_of",
     "endpoints",
+    "find_parked",
     "is_about",
     "is_passing",
     "parked_calls",
@@ -73,6 +75,28 @@ def parked_calls(
         if record is not None:
             found.append(Parked(call, path, str(record["id"]), proxy_of(path, agents, instead)))
     return found
+
+
+def find_parked(
+    interruption: Interruption, data: RunData, agents: Mapping[str, Agent[Any]], instead: ApprovalProxy | None
+) -> Parked:
+    """Return the call of the open turn that an interruption is about.
+
+    Raises:
+        DecisionConflict: its turn is over, so it has ended.
+        UserError: it is none of this run's, or there is no proxy to be asked about it.
+    """
+    for call, path in calls_of(data):
+        if call.interruption is not None and call.interruption.get("id") == interruption.id:
+            return Parked(call, path, interruption.id, proxy_of(path, agents, instead))
+    answers = (entry.item for entry in data.history if entry.source is Source.TOOL)
+    if any(call_id_of(item) == interruption.call_id for item in answers):
+        raise DecisionConflict(
+            f"the interruption `{interruption.id}` has ended, and the model was told how", reason="already_decided"
+        )
+    raise UserError(
+        f"the interruption `{interruption.id}` is not of this state; decide about those of `get_interruptions()`"
+    )
 
 
 def proxy_of(path: Sequence[str], agents: Mapping[str, Agent[Any]], instead: ApprovalProxy | None) -> ApprovalProxy:

@@ -19,7 +19,7 @@ from holdshort.runner.errors import BadEvent, UserError
 from holdshort.runner.graph import agents_of, require_agents
 from holdshort.runner.interruption import Interruption, interruption_of
 from holdshort.runner.items import input_items
-from holdshort.runner.parked import Parked, calls_of, is_about, parked_calls, proxy_of, take
+from holdshort.runner.parked import Parked, find_parked, is_about, parked_calls, take
 from holdshort.runner.plain import checked
 from holdshort.runner.signing import Secret
 from holdshort.runner.snapshot import Snapshot, read, read_text, write
@@ -107,6 +107,7 @@ class RunState:
 
         Raises:
             UserError: it is not an interruption of this state.
+            DecisionConflict: it has ended, and the model was told how.
             StateDamaged: what it shows is not what would be decided about.
         """
         remember = remember_of(always if always is not None else always_approve, interruption)
@@ -153,8 +154,7 @@ class RunState:
     async def submit(self) -> None:
         """Send the decisions that were not awaited, in the order in which they were made. `Runner.run` does it first.
 
-        Every one is tried. One that the proxy could not be asked about stays for the next time; one that it refused is
-        gone.
+        Every one is tried. One that did not reach the proxy stays for the next time; one that it refused is gone.
 
         Raises:
             DecisionError: one was not taken: `DecisionConflict`, `ApprovalExpired`, `DefinitionChanged`,
@@ -197,12 +197,8 @@ class RunState:
     def apply_event(self, headers: Headers, body: bytes, secret: WebhookSecret) -> Changes:
         """Take a signed webhook for the hint that it is: show the newer record. Nothing is decided by it.
 
-        An event about another run's call, or older than what is known, changes nothing.
-
-        Args:
-            headers: Of the request.
-            body: The bytes as they came.
-            secret: `whsec_...`, or several while it is being replaced.
+        An event about another run's call, or older than what is known, changes nothing. `body` is the bytes as they
+        came, `secret` is `whsec_...`, or several while it is being replaced.
 
         Raises:
             BadEvent: not signed with the secret, more than 5 minutes off, heard by this state before, or no event.
@@ -234,12 +230,7 @@ class RunState:
         return self._outbox.add(kind, interruption, self._find(interruption), said, rejection)
 
     def _find(self, interruption: Interruption) -> Parked:
-        for call, path in calls_of(self.data):
-            if call.interruption is not None and call.interruption.get("id") == interruption.id:
-                return Parked(call, path, interruption.id, proxy_of(path, agents_of(self.agent), self.proxy))
-        raise UserError(
-            f"the interruption `{interruption.id}` is not of this state; decide about those of `get_interruptions()`"
-        )
+        return find_parked(interruption, self.data, agents_of(self.agent), self.proxy)
 
     def _parked(self) -> Sequence[Parked]:
         return parked_calls(self.data, agents_of(self.agent), self.proxy)
