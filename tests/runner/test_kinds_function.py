@@ -213,6 +213,27 @@ async def test_a_program_may_have_every_call_asked_about(play: Open, stage: Stag
         assert ([each.call_id for each in result.interruptions], post.sent, look.sent) == (["c1"], [], ["x"])
 
 
+async def test_a_tool_may_be_made_by_hand(play: Open) -> None:
+    seen = list[str]()
+
+    async def invoke(context: ToolContext[Any], arguments: str) -> dict[str, int]:
+        seen.append(arguments)
+        return {"seen": len(seen)}
+
+    schema: dict[str, Any] = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
+    tool = FunctionTool(
+        name="count", description="Count.", params_json_schema=schema, on_invoke_tool=invoke, strict_json_schema=False
+    )
+    turns = [Turn(Call("count", '{"a": 1}', "c1"), Call("count", '{"a": 1, "a": 2}', "c2")), Turn(Text("done"))]
+    async with play(turns) as one:
+        await one.run(one.agent(tools=[tool]), "Go.")
+
+        assert seen == ['{"a": 1}']
+        outputs = one.last_outputs()
+        assert outputs["c1"] == '{"seen":1}'
+        assert outputs["c2"].startswith("NOT EXECUTED: the arguments of `count`")
+
+
 # -- what goes wrong while it runs
 
 

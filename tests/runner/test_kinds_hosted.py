@@ -109,6 +109,31 @@ async def test_a_call_that_the_provider_never_speaks_of_again_is_unknown_when_th
         assert record["state"] == "unknown"
 
 
+class Failed(McpCall):
+    """A call that failed at the server."""
+
+    def made(self) -> dict[str, Any]:
+        return {
+            **McpCall.made(self),
+            "output": None,
+            "error": {"type": "mcp_tool_execution_error", "content": "no box"},
+        }
+
+
+async def test_a_call_that_failed_at_the_server_is_on_record_as_that(play: Open) -> None:
+    async with play(asking(Failed("mail", "send", {"to": "ana"}), Text("done"))) as one:
+        agent = agent_of(one)
+        result = await one.run(agent, "Go.")
+        await decided_all(one)
+        done = await one.again(agent, result)
+
+        assert done.final_output == "done"
+        [record] = await records_of(one)
+        assert record["state"] == "executed"
+        kept = await record_of(one, request_of(one))
+        assert (kept["outcome"]["kind"], kept["outcome"]["error"]["content"]) == ("tool_error", "no box")
+
+
 async def test_without_a_proxy_nothing_is_approved(play: Open) -> None:
     async with play(asking(Text("done"))) as one:
         with pytest.raises(UserError, match="proxy"):

@@ -10,6 +10,7 @@ import inspect
 from dataclasses import replace
 from typing import Any
 
+from holdshort.policy import same_json
 from holdshort.runner import texts
 from holdshort.runner.arguments import BadArguments, read_arguments
 from holdshort.runner.data import CallData, CallStatus, RunData, RunStatus
@@ -84,7 +85,7 @@ def _clearance_of(call: CallData) -> Cleared:
     asked = read_arguments(call.arguments, call.name)
     ran = (call.interruption or {}).get("arguments")
     arguments = ran if isinstance(ran, dict) else asked
-    return Cleared(arguments, call.arguments, call.token, call.interruption, arguments != asked)
+    return Cleared(arguments, call.arguments, call.token, call.interruption, not same_json(arguments, asked))
 
 
 async def _told_that_it_began(desk: Desk, call: CallData, clearance: Cleared) -> None:
