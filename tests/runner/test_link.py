@@ -41,8 +41,8 @@ class Place:
     revision: str
 
     def approval_proxy(self, **more: Any) -> ApprovalProxy:
-        tokens = {"token": AGENT_TOKEN, "approver_token": APPROVER_TOKEN}
-        return ApprovalProxy(self.proxy.base, server=self.server, **{**tokens, **more})
+        given: dict[str, Any] = {"token": AGENT_TOKEN, "approver_token": APPROVER_TOKEN, **more}
+        return ApprovalProxy(self.proxy.base, server=self.server, **given)
 
     @asynccontextmanager
     async def link(self) -> AsyncGenerator[ProxyLink]:

@@ -29,13 +29,16 @@ def session(call: Say, **others: Say) -> Answerer:
 
     def answers(heard: Heard) -> bytes | None:
         if heard.verb != "POST":
-            return others.get(heard.verb.lower(), lambda _: answer(200))(heard)
+            other = others.get(heard.verb.lower())
+            return answer(200) if other is None else other(heard)
         method = heard.message.get("method", "answer")
         if method == "initialize":
             result = {"protocolVersion": "2025-11-25", "capabilities": {}, "serverInfo": {"name": "x", "version": "1"}}
             return answer(200, {"jsonrpc": "2.0", "id": heard.message["id"], "result": result}, mcp_session_id="s-1")
         if "id" not in heard.message or method == "answer":
             return answer(202)
+        if method == "tools/list" and "tools_list" not in others:
+            return rpc(heard, result={"tools": [LISTED]})
         return call(heard) if method == "tools/call" else others[method.replace("/", "_")](heard)
 
     return answers
@@ -68,14 +71,14 @@ async def refused(say: Say) -> ProxyError:
 @pytest.mark.parametrize(
     "body",
     [
-        '{"jsonrpc": "2.0", "id": 2, "result": {}, "result": {"content": []}}',
-        '{"jsonrpc": "2.0", "id": 2, "result": {"content": NaN}}',
+        '{"jsonrpc": "2.0", "id": 3, "result": {}, "result": {"content": []}}',
+        '{"jsonrpc": "2.0", "id": 3, "result": {"content": NaN}}',
         '{"jsonrpc": "2.0", "id": 99, "result": {}}',
         '{"jsonrpc": "2.0", "id": null, "result": {}}',
-        '{"jsonrpc": "2.0", "id": 2}',
-        '{"jsonrpc": "2.0", "id": 2, "method": "ping"}',
-        '[{"jsonrpc": "2.0", "id": 2, "result": {}}]',
-        '{"jsonrpc": "2.0", "id": 2, "result": {}',
+        '{"jsonrpc": "2.0", "id": 3}',
+        '{"jsonrpc": "2.0", "id": 3, "method": "ping"}',
+        '[{"jsonrpc": "2.0", "id": 3, "result": {}}]',
+        '{"jsonrpc": "2.0", "id": 3, "result": {}',
         "",
     ],
     ids=["a-key-twice", "nan", "another-id", "no-id", "neither", "a-request", "a-batch", "cut-off", "nothing"],
@@ -88,7 +91,7 @@ async def test_an_answer_that_can_be_read_in_two_ways_is_none(body: str) -> None
 
 
 async def test_the_same_holds_inside_of_a_stream() -> None:
-    twice = 'data: {"jsonrpc": "2.0", "id": 2, "result": {"a": 1, "a": 2}}\n\n'
+    twice = 'data: {"jsonrpc": "2.0", "id": 3, "result": {"a": 1, "a": 2}}\n\n'
     error = await refused(lambda _: answer(200, twice.encode(), **STREAM))
 
     assert error.reason == "malformed"
@@ -136,7 +139,7 @@ async def test_the_rest_of_a_broken_stream_is_fetched_and_the_call_is_sent_once(
         seen = heard.headers["last-event-id"]
         if seen == "1.0":
             return answer(200, event(note, "1.1").encode(), **STREAM)
-        return answer(200, event({"jsonrpc": "2.0", "id": 2, "result": DONE}, "1.2").encode(), **STREAM)
+        return answer(200, event({"jsonrpc": "2.0", "id": 3, "result": DONE}, "1.2").encode(), **STREAM)
 
     begun = b"id: 1.0\ndata: \n\n"
     async with opened(session(lambda _: answer(200, begun, **STREAM), get=rest)) as (server, link):
@@ -156,7 +159,7 @@ async def test_a_redirect_is_not_followed_and_the_token_goes_nowhere() -> None:
 
 
 async def test_what_a_server_asks_is_answered_while_the_call_goes_on() -> None:
-    asked = [
+    asked: list[dict[str, Any]] = [
         {"jsonrpc": "2.0", "id": "q1", "method": "sampling/createMessage", "params": {}},
         {"jsonrpc": "2.0", "id": 2, "method": "ping"},
         {"jsonrpc": "2.0", "method": "notifications/tools/list_changed"},
@@ -165,7 +168,7 @@ async def test_what_a_server_asks_is_answered_while_the_call_goes_on() -> None:
 
     def call(heard: Heard) -> bytes:
         done = {"jsonrpc": "2.0", "id": heard.message["id"], "result": DONE}
-        return answer(200, b": hello\n\n" + "".join(map(event, [*asked, done])).encode(), **STREAM)
+        return answer(200, b": hello\n\n" + "".join(event(each) for each in [*asked, done]).encode(), **STREAM)
 
     listed: Say = lambda heard: rpc(heard, result={"tools": [LISTED]})  # noqa: E731
     async with opened(session(call, tools_list=listed)) as (server, link):
@@ -200,9 +203,9 @@ async def test_every_request_says_who_asks_in_which_revision() -> None:
     trace = {"traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "tracestate": "a=b"}
     async with opened(session(lambda heard: rpc(heard, result=DONE))) as (server, link):
         await link.call(ECHO, {"n": 1}, meta={**trace, "holdshort/park": "now"})
-    first, second, third, last = server.heard
+    first, second, _, third, last = server.heard
 
-    assert [heard.path for heard in server.heard] == ["/mcp"] * 4
+    assert [heard.path for heard in server.heard] == ["/mcp"] * 5
     assert {heard.headers["authorization"] for heard in server.heard} == {f"Bearer {TOKEN}"}
     assert first.message["params"]["clientInfo"] == {"name": "holdshort-runner", "version": __version__}
     assert first.message["params"]["protocolVersion"] == "2025-11-25"
@@ -224,13 +227,14 @@ async def test_a_proxy_of_the_stateless_era_alone_is_asked_in_that_one() -> None
             return answer(400, {"jsonrpc": "2.0", "id": heard.message["id"], "error": error})
         if method == "server/discover":
             return rpc(heard, result={"supportedVersions": ["2026-07-28"]})
-        return rpc(heard, result={"resultType": "complete", **DONE})
+        return rpc(heard, result={"resultType": "complete", "tools": [LISTED], **DONE})
 
     async with opened(answers) as (server, link):
         await link.call(ECHO, {"n": 1}, meta={"holdshort/park": "now"})
     call = server.heard[-1]
 
-    assert len(server.heard) == 3
+    assert [heard.message["method"] for heard in server.heard[:3]] == ["initialize", "server/discover", "tools/list"]
+    assert len(server.heard) == 4
     assert call.message["params"]["_meta"] == {
         "holdshort/park": "now",
         "io.modelcontextprotocol/protocolVersion": "2026-07-28",
@@ -260,16 +264,16 @@ async def test_a_proxy_that_gives_up_the_stateless_era_is_met_in_the_other() -> 
             return answer(400, {"jsonrpc": "2.0", "id": heard.message["id"], "error": unsupported})
         if method == "server/discover":
             return rpc(heard, result={"supportedVersions": ["2026-07-28"]})
-        handshake = True
-        return rpc(heard, result=DONE)
+        handshake = method == "tools/call"
+        return rpc(heard, result={"tools": [LISTED], **DONE})
 
     async with opened(answers) as (server, link):
         first = await link.call(ECHO, {"n": 1}, meta={})
         second = await link.call(ECHO, {"n": 2}, meta={})
         methods = [heard.message.get("method") for heard in server.heard]
 
-    assert (first, second) == (DONE, DONE)
-    assert methods[2:] == ["tools/call", "tools/call", "initialize", "notifications/initialized", "tools/call"]
+    assert (first["content"], second) == (DONE["content"], DONE)
+    assert methods[3:] == ["tools/call", "tools/call", "initialize", "notifications/initialized", "tools/call"]
 
 
 async def test_sessions_that_never_hold_are_an_error_and_no_endless_loop() -> None:

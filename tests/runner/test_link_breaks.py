@@ -35,7 +35,7 @@ class Scene:
 
     @asynccontextmanager
     async def link(self, url: str | None = None, **more: Any) -> AsyncGenerator[ProxyLink]:
-        given = {"token": AGENT_TOKEN, **more}
+        given: dict[str, Any] = {"token": AGENT_TOKEN, **more}
         link = await ApprovalProxy(url or self.proxy.base, **given).open()
         try:
             yield link
@@ -136,8 +136,8 @@ async def test_a_call_to_a_proxy_that_is_not_there_has_certainly_not_left(mortal
 
 
 async def test_an_answer_that_does_not_come_in_time_may_have_run(scene: Scene) -> None:
-    async with scene.link(timeout_s=2) as link:
-        with pytest.raises(ProxyUnreachable, match="did not answer `tools/call` within 2 seconds") as error:
+    async with scene.link(timeout_s=5) as link:
+        with pytest.raises(ProxyUnreachable, match="did not answer `tools/call` within 5 seconds") as error:
             await link.call(await tool(link, "slow"), scene.slow("late"), meta={})
         scene.finish("late")
 

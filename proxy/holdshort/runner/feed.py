@@ -1,6 +1,7 @@
-"""The proxy's event stream, followed for as long as somebody wants: nothing is missed, nothing is told twice.
+"""The proxy's event stream, followed for as long as somebody wants. No call whose state changed is missed.
 
-An event is a hint that something changed; its record is what it was then. Who acts on it reads it again.
+An event is a hint: a call that changed twice while nobody listened is told once, as it is by then. Who acts on it reads
+the record again.
 
 Each connection is read until something happened, and closed before that is told. A reader who is left at a `yield`,
 and may be forgotten there, holds nothing that has to be closed; the next connection goes on after the last event.

@@ -15,7 +15,7 @@ import anyio
 
 from holdshort.runner.connection import Connection, clip
 from holdshort.runner.endpoint import Endpoint
-from holdshort.runner.errors import ProxyError
+from holdshort.runner.errors import ProxyError, ProxyUnreachable
 from holdshort.runner.mcp_session import McpSession
 from holdshort.runner.param_headers import parameter_headers, safe_value
 from holdshort.runner.tool_names import McpTool, model_names, split_name
@@ -91,6 +91,8 @@ class ProxyLink:
                 `too_large`; the call may have run then).
             ProxyUnreachable: no answer; with `sent` the call may have been taken.
         """
+        if self._tools is None:
+            await self._listed()
         params: dict[str, Any] = {"name": tool.wire_name, "arguments": arguments}
         if meta:
             params["_meta"] = dict(meta)
@@ -123,6 +125,14 @@ class ProxyLink:
             await self._session.close()
         finally:
             await self._connection.close()
+
+    async def _listed(self) -> None:
+        """Read the list before the first call: it tells which era the servers are to be met in."""
+        try:
+            await self.tools()
+        except ProxyUnreachable as lost:
+            # What may have left was not the call.
+            raise ProxyUnreachable(str(lost), sent=False) from None
 
     async def _schema_now(self, tool: McpTool) -> dict[str, Any]:
         for each in await self.tools(refresh=True):

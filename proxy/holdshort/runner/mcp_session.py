@@ -11,51 +11,30 @@ repeated by itself only where it is certain that it was not taken, or where taki
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 import anyio
 import httpx2
 
-from holdshort import __version__
 from holdshort.runner.connection import Connection, Patience, Sending, clip, where
 from holdshort.runner.errors import ProxyError, ProxyUnreachable
 from holdshort.runner.mcp_answer import Answering
-from holdshort.wire import MCP_META_PREFIX, Kind, encode, error_reply, result_reply
+from holdshort.runner.mcp_terms import CLIENT_INFO, ENVELOPE, HANDSHAKE, STATELESS, UNAGREED, Terms, trace_headers
+from holdshort.wire import Kind, encode, error_reply, result_reply
 
-__all__ = ["HANDSHAKE", "STATELESS", "McpSession"]
+__all__ = ["McpSession"]
 
-HANDSHAKE: Final = ("2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05")
-"""Revisions that begin with `initialize`; the first is asked for."""
-STATELESS: Final = "2026-07-28"
 _UNSUPPORTED_VERSION: Final = "-32022"
 _METHOD_NOT_FOUND: Final = -32601
-_CLIENT: Final = {"name": "holdshort-runner", "version": __version__}
-_ENVELOPE: Final[Mapping[str, Any]] = {
-    f"{MCP_META_PREFIX}protocolVersion": STATELESS,
-    f"{MCP_META_PREFIX}clientCapabilities": {},
-    f"{MCP_META_PREFIX}clientInfo": _CLIENT,
-}
 _DELETE_SECONDS: Final = 1.0
 _MOST_RENEWALS: Final = 2
 _HARMLESS_TWICE: Final = ("initialize", "tools/list")
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Terms:
-    """How the endpoint is spoken to from now on."""
-
-    version: str
-    session_id: str | None = None
-
-    @property
-    def is_stateless(self) -> bool:
-        return self.version == STATELESS
 
 
 class _Renew(Exception):
@@ -70,7 +49,7 @@ class McpSession:
         self._url = url
         self._token = token
         self._timeout_s = timeout_s
-        self._terms: _Terms | None = None
+        self._terms: Terms | None = None
         self._beginning: anyio.Lock | None = None
         self._ids = itertools.count(1)
         self.tools_changed = False
@@ -93,31 +72,33 @@ class McpSession:
             with anyio.fail_after(self._timeout_s):
                 return await self._until_taken(method, params, headers or {}, sending)
         except TimeoutError:
-            raise ProxyUnreachable(
-                f"the proxy at `{where(self._url)}` did not answer `{method}` within {self._timeout_s:g} seconds",
-                sent=sending.sent,
-            ) from None
+            raise self._too_late(method, sent=sending.sent) from None
 
     async def change_era(self) -> bool:
-        """Go over to the stateless era, where the endpoint has it and it is not spoken already; say whether."""
+        """Go over to the stateless era, where the endpoint has it and it is not spoken already; say whether.
+
+        Raises:
+            ProxyUnreachable: it did not say.
+        """
         if self._terms is None or self._terms.is_stateless:
             return False
         with anyio.move_on_after(self._timeout_s):
-            if await self._knows_stateless():
-                await self.close()
-                self._terms = _Terms(STATELESS)
-                return True
-        return False
+            if not await self._knows_stateless():
+                return False
+            await self.close()
+            self._terms = Terms(STATELESS)
+            return True
+        raise self._too_late("server/discover", sent=True)
 
     async def close(self) -> None:
         """Tell the proxy that the session is over, if that is quickly done; it would find out by itself."""
         terms, self._terms = self._terms, None
-        if terms is None or terms.session_id is None:
+        if terms is None or terms.session_id is None or _loop_ends():
             return
         # Shielded: what ends a run, a cancellation too, must not leave its session behind.
         with anyio.move_on_after(_DELETE_SECONDS, shield=True):
             try:
-                response = await self._connection.open("DELETE", self._url, headers=self._headers(terms))
+                response = await self._connection.open("DELETE", self._url, headers=terms.headers(self._token))
                 await response.aclose()
             except ProxyError as error:
                 _log.debug("a session was not ended: %s", error)
@@ -144,7 +125,7 @@ class McpSession:
                 if (lost.sent and method not in _HARMLESS_TWICE) or not await patience.pause():
                     raise
 
-    async def _begun(self) -> _Terms:
+    async def _begun(self) -> Terms:
         """Return the terms, agreed upon first where there are none. Several requests at once agree upon them once."""
         if self._terms is not None:
             return self._terms
@@ -161,16 +142,18 @@ class McpSession:
                         raise ProxyUnreachable(str(lost), sent=False) from None
             return self._terms
 
-    async def _begin(self) -> _Terms:
-        asked = {"protocolVersion": HANDSHAKE[0], "capabilities": {}, "clientInfo": _CLIENT}
+    async def _begin(self) -> Terms:
+        asked = {"protocolVersion": HANDSHAKE[0], "capabilities": {}, "clientInfo": CLIENT_INFO}
         message = {"jsonrpc": "2.0", "id": next(self._ids), "method": "initialize", "params": asked}
-        response = await self._connection.open("POST", self._url, headers=self._headers(None), content=encode(message))
+        response = await self._connection.open(
+            "POST", self._url, headers=UNAGREED.headers(self._token), content=encode(message)
+        )
         try:
-            result = await self._answering(None, message).result(response)
+            result = await self._answering(UNAGREED, message).result(response)
         except ProxyError as error:
             # The proxy's -32022, or whatever a server of the other era makes of a request that it does not know.
             if error.reason.startswith("-") and await self._knows_stateless():
-                return _Terms(STATELESS)
+                return Terms(STATELESS)
             raise
         finally:
             await response.aclose()
@@ -178,25 +161,27 @@ class McpSession:
         if version not in HANDSHAKE:
             words = f"the proxy at `{where(self._url)}` chose protocol `{clip(version)[:40]}`, which is not known"
             raise ProxyError(f"{words}; known are {', '.join(HANDSHAKE)}, {STATELESS}", reason=_UNSUPPORTED_VERSION)
-        terms = _Terms(str(version), response.headers.get("mcp-session-id"))
+        terms = Terms(str(version), response.headers.get("mcp-session-id"))
         await self._tell(terms, {"jsonrpc": "2.0", "method": "notifications/initialized"})
         return terms
 
     async def _knows_stateless(self) -> bool:
         try:
-            said = await self._ask(_Terms(STATELESS), "server/discover", {}, {}, Sending())
+            said = await self._ask(Terms(STATELESS), "server/discover", {}, {}, Sending())
+        except ProxyUnreachable:
+            raise
         except (ProxyError, _Renew):
             return False
         versions = said.get("supportedVersions")
         return isinstance(versions, list) and STATELESS in versions
 
     async def _ask(
-        self, terms: _Terms, method: str, params: Mapping[str, Any], more: Mapping[str, str], sending: Sending
+        self, terms: Terms, method: str, params: Mapping[str, Any], more: Mapping[str, str], sending: Sending
     ) -> dict[str, Any]:
         said = dict(params)
-        headers = self._headers(terms) | _trace_headers(said.get("_meta"))
+        headers = terms.headers(self._token) | trace_headers(said.get("_meta"))
         if terms.is_stateless:
-            said["_meta"] = {**said.get("_meta", {}), **_ENVELOPE}
+            said["_meta"] = {**said.get("_meta", {}), **ENVELOPE}
             headers |= {"mcp-method": method, **more}
         message = {"jsonrpc": "2.0", "id": next(self._ids), "method": method, "params": said}
         response = await self._connection.open(
@@ -214,46 +199,42 @@ class McpSession:
         finally:
             await response.aclose()
 
-    async def _tell(self, terms: _Terms, message: Mapping[str, Any]) -> None:
+    def _too_late(self, method: str, *, sent: bool) -> ProxyUnreachable:
+        words = f"the proxy at `{where(self._url)}` did not answer `{method}` within {self._timeout_s:g} seconds"
+        return ProxyUnreachable(words, sent=sent)
+
+    async def _tell(self, terms: Terms, message: Mapping[str, Any]) -> None:
         """Send what has no answer."""
-        headers = self._headers(terms)
+        headers = terms.headers(self._token)
         response = await self._connection.open("POST", self._url, headers=headers, content=encode(message))
         await response.aclose()
 
     # -- what belongs to a request
 
-    def _headers(self, terms: _Terms | None) -> dict[str, str]:
-        headers = {"content-type": "application/json", "accept": "application/json, text/event-stream"}
-        if self._token is not None:
-            headers["authorization"] = f"Bearer {self._token}"
-        if terms is not None:
-            headers["mcp-protocol-version"] = terms.version
-            if terms.session_id is not None:
-                headers["mcp-session-id"] = terms.session_id
-        return headers
-
-    def _answering(self, terms: _Terms | None, message: Mapping[str, Any]) -> Answering:
+    def _answering(self, terms: Terms, message: Mapping[str, Any]) -> Answering:
         async def resume(last_id: str) -> httpx2.Response:
-            headers = self._headers(terms) | {"accept": "text/event-stream", "last-event-id": last_id}
+            headers = terms.headers(self._token) | {
+                "accept": "text/event-stream",
+                "last-event-id": last_id,
+            }
             return await self._connection.open("GET", self._url, headers=headers)
 
         async def heard(kind: Kind, said: dict[str, Any]) -> None:
             await self._heard(terms, kind, said)
 
-        resumable = terms is not None and terms.session_id is not None
-        return Answering(
+                return Answering(
             method=message["method"],
             request_id=message["id"],
             url=self._url,
             had_token=self._token is not None,
             heard=heard,
-            resume=resume if resumable else None,
+            resume=None if terms.session_id is None else resume,
         )
 
-    async def _heard(self, terms: _Terms | None, kind: Kind, said: dict[str, Any]) -> None:
+    async def _heard(self, terms: Terms, kind: Kind, said: dict[str, Any]) -> None:
         if said["method"] == "notifications/tools/list_changed":
             self.tools_changed = True
-        if kind is not Kind.REQUEST or terms is None or terms.is_stateless:
+        if kind is not Kind.REQUEST or not terms.version or terms.is_stateless:
             return
         if said["method"] == "ping":
             reply = result_reply(said["id"], {})
@@ -266,13 +247,12 @@ class McpSession:
             _log.debug("a server's question was not answered: %s", error)
 
 
-def _trace_headers(meta: object) -> dict[str, str]:
-    """Return the trace context of a call once more, for whatever traces HTTP on the way."""
-    told = meta if isinstance(meta, Mapping) else {}
-    values = {name: told.get(name) for name in ("traceparent", "tracestate")}
-    return {
-        name: text for name, text in values.items() if isinstance(text, str) and text.isascii() and text.isprintable()
-    }
+def _loop_ends() -> bool:
+    """Say whether the event loop is closing what was left open: then nothing new can be begun in it without a warning.
+
+    There is no public word for that. Where this one is missing too, the worst is such a warning.
+    """
+    return bool(getattr(asyncio.get_running_loop(), "_asyncgens_shutdown_called", False))
 
 
 def _encoded(message: Mapping[str, Any]) -> bytes:

@@ -78,7 +78,7 @@ class ApprovalProxy:
             raise UserError("`hold_s` is at least 0 and less than `timeout_s`, or no held call would ever be answered")
         if token is not None and token == approver_token:
             raise UserError("`token` and `approver_token` are the same; an agent never decides about its own calls")
-        for name, address in (("url", self.url), ("approvals_url", self.approvals_url)):
+        for address, name in {self.approvals_url: "approvals_url", self.url: "url"}.items():
             if (token or approver_token) and address.startswith("http:") and not _is_near(address):
                 words = (
                     f"`{name}` is plain http to another machine: whoever is in between can read the token; use https"

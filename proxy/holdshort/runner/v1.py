@@ -82,7 +82,11 @@ class Requests:
             paced = status == 429 and later is not None
             if (paced or (status >= 500 and repeat)) and await patience.pause(later or 0.0):
                 continue
-            return refusal_in(status, value)
+            refusal = refusal_in(status, value)
+            if status >= 500 and not refusal.code:
+                # Said by whoever stands in between: the request may have gone through before that.
+                raise ProxyUnreachable(f"`{where(self.url)}` answers with status {status}", sent=True)
+            return refusal
 
     async def record(
         self,
