@@ -32,7 +32,7 @@ def run_id() -> str:
 
 def voice(stage: Stage, *, approver: bool = False, **more: Any) -> Agent[Any]:
     """An agent with the proxy's tools."""
-    return Agent("Voice", "Talk.", **{"proxy": stage.approval_proxy(approver=approver), **more})
+    return Agent("Voice", "Talk.", proxy=stage.approval_proxy(approver=approver), **more)
 
 
 class Room:

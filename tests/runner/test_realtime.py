@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-import anyio.to_thread
+import anyio.lowlevel
 import pytest
 
 from holdshort.runner import (
@@ -336,8 +336,8 @@ async def test_a_guardrail_that_trips_ends_the_call_and_not_the_session(stage: S
 async def test_calls_of_an_agent_inside_a_tool_are_decided_outside(stage: Stage, play: Open) -> None:
     name = thing()
     async with play([Turn(Call(WRITE, {"name": name}, "i1")), Turn(Text("written"))]) as one:
-        helper = Agent("Helper", "Help.", proxy=stage.approval_proxy(approver=True))
-        agent = Agent("Voice", tools=[helper.as_tool("ask_helper", "Asks.")])
+        helper: Agent[Any] = Agent("Helper", "Help.", proxy=stage.approval_proxy(approver=True))
+        agent: Agent[Any] = Agent("Voice", tools=[helper.as_tool("ask_helper", "Asks.")])
         async with opened(agent, client=one.client) as room:
             room.call("ask_helper", "c1", input="Write it.")
             shown = await room.waits("i1")
@@ -355,8 +355,8 @@ async def test_calls_of_an_agent_inside_a_tool_are_decided_outside(stage: Stage,
 async def test_a_handoff_gives_the_session_to_another_agent_once(stage: Stage) -> None:
     name = thing()
     clerk = voice(stage).clone(name="Clerk")
-    other = Agent("Other")
-    agent = Agent("Voice", handoffs=[clerk, other])
+    other: Agent[Any] = Agent("Other")
+    agent: Agent[Any] = Agent("Voice", handoffs=[clerk, other])
     async with opened(agent) as room:
         assert [tool["name"] for tool in await room.session.tools()] == ["transfer_to_clerk", "transfer_to_other"]
         room.call("transfer_to_clerk", "c1")

@@ -14,7 +14,7 @@ from holdshort.runner.state import RunState
 if TYPE_CHECKING:
     from holdshort.runner.decisions import Always, Decision
     from holdshort.runner.job import Job
-    from holdshort.runner.realtime_calls import Calls
+    from holdshort.runner.realtime.calls import Calls
 
 __all__ = ["RealtimeDecisions"]
 

@@ -8,31 +8,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
 from holdshort.runner import texts
 from holdshort.runner.data import CallData, CallKind, CallStatus, Entry, Item, RunData, Source
-from holdshort.runner.errors import GuardrailTripped, ModelBehaviorError, ProxyError, StateError, UserError
+from holdshort.runner.errors import ModelBehaviorError, ProxyError, StateError, UserError
 from holdshort.runner.hooks import Hooks
 from holdshort.runner.interruption import Interruption, interruption_of
 from holdshort.runner.items import call_id_of
 from holdshort.runner.loop import Loop
 from holdshort.runner.parked import Parked, parked_calls
-from holdshort.runner.realtime_call import LiveCall, Shown, TellingHooks, last_words, may_have_run, passes, patience
-from holdshort.runner.realtime_events import (
-    Mailbox,
-    RealtimeError,
-    RealtimeGuardrailTripped,
-    RealtimeHandoffEvent,
-    RealtimeToolApprovalRequired,
-    RealtimeToolEnd,
-    RealtimeToolStart,
-    text_for_model,
-)
-from holdshort.runner.realtime_feed import Feed
+from holdshort.runner.realtime.call import LiveCall, Shown, TellingHooks, last_words, may_have_run, passes, patience
+from holdshort.runner.realtime.events import Mailbox, RealtimeToolEnd
+from holdshort.runner.realtime.feed import Feed
+from holdshort.runner.realtime.telling import Telling
 from holdshort.runner.settle import settle_call
 from holdshort.runner.settling import Desk
 from holdshort.runner.toolbox import Toolbox, open_toolbox
@@ -43,21 +34,13 @@ from holdshort.runner.waiting import reread
 if TYPE_CHECKING:
     from holdshort.runner.agent import Agent
     from holdshort.runner.job import Job
-    from holdshort.runner.realtime_tasks import Tasks
+    from holdshort.runner.realtime.tasks import Tasks
 
 __all__ = ["Calls"]
 
 _HOPELESS_SECONDS: Final = 30.0
 """Between looks at a call that waits, when only somebody else can mend what is wrong."""
 _NO_TOOLS: Final = Toolbox({}, {}, None, None, ())
-
-
-class _Inside(Loop):
-    """Runs agents for calls."""
-
-    async def run(self, desk: Desk, call: CallData, agent: Agent[Any], given: str, max_turns: int | None) -> RunData:
-        """Run an agent inside a call, or go on with the run that it has."""
-        return await self._run_inside(desk, call, agent, given, max_turns)
 
 
 class Calls:
@@ -75,13 +58,12 @@ class Calls:
         self._job = job
         self._data = job.data
         self._agents = agents
-        self._mailbox = mailbox
+        self._telling = Telling(mailbox, agents)
         self._tasks = tasks
         self._unkept = unkept
-        self._feed = Feed(tasks.start, lambda problem: mailbox.put(RealtimeError(error=problem, call_id=None)))
-        self._inside = _Inside(job, agents, job.data)
+        self._feed = Feed(tasks.start, lambda problem: self._telling.error(problem, None))
+        self._loop = Loop(job, agents, job.data)
         self._limiter = anyio.CapacityLimiter(job.config.max_parallel_tools or math.inf)
-        self._shown: dict[str, Shown] = {}
         entries = (entry.item for entry in self._data.history)
         self._used = {call_id_of(item) for item in entries} | {call.call_id for call in self._data.calls}
 
@@ -120,24 +102,8 @@ class Calls:
             self._tasks.start(self._carry, LiveCall(call.item, self._agents[call.agent], call, repeated=begun))
 
     def shown(self, which: str | Interruption) -> Shown:
-        """Return the call that is meant: by its id, its interruption's, or its interruption as it was shown.
-
-        Raises:
-            UserError: none is, or several are.
-        """
-        if isinstance(which, Interruption):
-            known = self._shown.get(which.id)
-            found = [] if known is None else [replace(known, interruption=which)]
-        else:
-            every = self._shown.values()
-            found = [each for each in every if which in (each.interruption.id, each.interruption.call_id)]
-        name = which.id if isinstance(which, Interruption) else which
-        # One that was superseded has a successor under the same key.
-        if len({each.call.key for each in found}) > 1:
-            raise UserError(f"several calls that wait are called `{name}`; pass the interruption of one of them")
-        if not found:
-            raise UserError(f"no call `{name}` of this session waits, or waited, for approval")
-        return found[-1]
+        """Return the call that is meant; see `Telling.shown`."""
+        return self._telling.shown(which)
 
     def ring(self, id: str) -> None:  # noqa: A002  # of a record
         """Look at a record again now."""
@@ -171,7 +137,7 @@ class Calls:
                 await self._survive(live, problem)
         if live.call.accepted:
             await self._hand_over(live.call)
-        self._tell_end(live, live.call)
+        self._telling.end(live, live.call)
 
     async def _bring_on(self, live: LiveCall) -> None:
         """Settle it as far as it goes, then wait until it goes further."""
@@ -208,7 +174,7 @@ class Calls:
         job, agent = self._job, self._agents[call.agent]
 
         def started(context: RunContext[Any], tool: Any) -> None:
-            self._tell_start(live, call, tool, str(getattr(context, "arguments", call.arguments)))
+            self._telling.start(live, call, tool, str(getattr(context, "arguments", call.arguments)))
 
         return Desk(
             agent=agent,
@@ -221,7 +187,7 @@ class Calls:
             run_id=self._data.run_id,
             path=(agent.name,),
             saver=job.save,
-            inner=self._inside.run,
+            inner=self._loop.run_inside,
             earlier=frozenset({call.key} if live.repeated else ()),
             root_rejections=self._data.rejections,
         )
@@ -240,11 +206,11 @@ class Calls:
                 if changes.settled:
                     break
                 for each in parked:
-                    self._tell_waiting(live, each)
+                    self._telling.waiting(live, each)
                 await bell.rung()
         record = call.interruption or {}
         if call.kind is CallKind.MCP and record.get("state") == "approved":
-            self._tell_start(live, call, live.tool, interruption_of(call, (call.agent,)).arguments)
+            self._telling.start(live, call, live.tool, interruption_of(call, (call.agent,)).arguments)
 
     def _parked(self, call: CallData) -> Sequence[Parked]:
         data = self._data
@@ -255,13 +221,8 @@ class Calls:
         """Tell what went wrong, and try again later, or end the call with words for the model."""
         call, call_id = live.call, str(live.item["call_id"])
         passing = passes(problem)
-        if isinstance(problem, GuardrailTripped):
-            results = problem.results or (problem.result,)
-            self._mailbox.put(
-                RealtimeGuardrailTripped(call_id=call_id, message=str(problem), guardrail_results=results)
-            )
-        elif not (passing and live.troubled):
-            self._mailbox.put(RealtimeError(error=problem, call_id=call_id))
+        if not (passing and live.troubled):
+            self._telling.error(problem, call_id)
         live.troubled = True
         if call is not None and not call.is_open:
             return
@@ -284,50 +245,11 @@ class Calls:
         call.accepted = False
         if isinstance(given, Handoff):
             self._data.agent = given.agent.name
-            self._mailbox.put(RealtimeHandoffEvent(from_agent=before, to_agent=given.agent))
+            self._telling.handoff(before, given.agent)
             try:
                 hooks = Hooks(self._job.hooks, before, given.agent)
                 await hooks.handoff(self._job.context, before, given.agent)
                 await hooks.agent_start(self._job.context, given.agent)
             except Exception as problem:  # noqa: BLE001  # the handoff counts all the same
-                self._mailbox.put(RealtimeError(error=problem, call_id=call.call_id))
+                self._telling.error(problem, call.call_id)
         await self._job.save()
-
-    # -- telling
-
-    def _tell_start(self, live: LiveCall, call: CallData, tool: Any, arguments: str) -> None:
-        if not live.started:
-            live.started = True
-            agent = self._agents[call.agent]
-            self._mailbox.put(RealtimeToolStart(agent=agent, tool=tool, call_id=call.call_id, arguments=arguments))
-
-    def _tell_waiting(self, live: LiveCall, parked: Parked) -> None:
-        shown, before = parked.shown(), self._shown.get(parked.id)
-        if shown.status != "pending" or (before and before.interruption.fingerprint == shown.fingerprint):
-            return
-        self._shown[parked.id] = Shown(shown, replace(parked.call), parked.proxy)
-        self._mailbox.put(
-            RealtimeToolApprovalRequired(
-                interruption=shown,
-                agent=self._agents[parked.path[-1]],
-                tool=live.tool if parked.call is live.call else None,
-                call_id=shown.call_id,
-                arguments=shown.arguments,
-            )
-        )
-
-    def _tell_end(self, live: LiveCall, call: CallData) -> None:
-        item = call.output or {}
-        output, agent = item.get("output", ""), self._agents[call.agent]
-        self._mailbox.put(
-            RealtimeToolEnd(
-                agent=agent,
-                tool=live.tool,
-                call_id=call.call_id,
-                arguments=call.arguments,
-                output=output,
-                item={**item, "output": text_for_model(output)},
-                call_item=call.item,
-                interruption=None if call.interruption is None else interruption_of(call, (agent.name,)),
-            )
-        )
