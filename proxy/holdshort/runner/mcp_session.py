@@ -222,7 +222,7 @@ class McpSession:
         async def heard(kind: Kind, said: dict[str, Any]) -> None:
             await self._heard(terms, kind, said)
 
-                return Answering(
+        return Answering(
             method=message["method"],
             request_id=message["id"],
             url=self._url,
