@@ -20,10 +20,11 @@ def main() -> None:
         last = LAST.read_text() if LAST.exists() else "0"
         try:
             with httpx2.stream("GET", FEED, headers={"Last-Event-ID": last}, timeout=60) as feed:
+                feed.raise_for_status()
                 for sequence, record in events(feed.iter_lines()):
                     post(sequence, record)
                     LAST.write_text(sequence)
-        except httpx2.TransportError as problem:
+        except httpx2.HTTPError as problem:
             print("trying again:", problem, flush=True)
             time.sleep(1)
 

@@ -16,6 +16,7 @@ from docs.pages import ROOT, blocks, unfenced
 from holdshort import runner
 from holdshort.runner import Agent, ApprovalProxy, Changes, Interruption, RunOptions, StreamEvent, errors
 from holdshort.runner.kinds import mcp
+from holdshort.runner.realtime import RealtimeSessionEvent
 from kit.missing import require
 from kit.venvs import OPENAI_AGENTS, side_python
 
@@ -61,6 +62,20 @@ def test_events_have_these_types_and_classes() -> None:
     there = {kind.__dataclass_fields__["type"].default: kind.__name__ for kind in get_args(StreamEvent)}
 
     assert {row[0].strip("`"): row[1].strip("`") for row in table("`event.type`")} == there
+
+
+def test_the_events_of_a_realtime_session_have_these_types() -> None:
+    there = [kind.__dataclass_fields__["type"].default for kind in get_args(RealtimeSessionEvent)]
+
+    assert sorted(first_names("event")) == sorted(there)
+
+
+def test_programs_of_the_page_are_programs() -> None:
+    programs = blocks(TEXT, "python")
+
+    assert programs
+    for program in programs:
+        compile(program, "docs/runner.md", "exec")
 
 
 def test_the_errors_are_the_ones_there_are_with_their_parents() -> None:
@@ -115,7 +130,7 @@ def is_there(package: Any, name: str) -> bool:
     owner, member, arguments = found.groups()
     if not hasattr(package, owner):
         return False
-    one = getattr(package, owner)
+    one: Any = getattr(package, owner)
     if member is not None:
         annotated = {key for kind in getattr(one, "__mro__", ()) for key in getattr(kind, "__annotations__", {})}
         if not hasattr(one, member) and member not in annotated:

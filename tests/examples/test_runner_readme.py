@@ -5,17 +5,21 @@ from __future__ import annotations
 import ast
 import re
 from pathlib import Path
+from textwrap import indent
 
+import httpx2
 import pytest
 
 from docs.pages import ROOT, blocks
 from examples.models import telling
 from examples.terminals import Example
+from kit.process import until_async
 
 pytestmark = pytest.mark.timeout(120)
 
 README = ROOT / "proxy" / "holdshort" / "runner" / "README.md"
 [LOOP] = blocks(README.read_text(), "python")
+[SHORT] = blocks((ROOT / "README.md").read_text(), "python")
 NOON = {"source_timezone": "Europe/Madrid", "time": "12:00", "target_timezone": "Asia/Tokyo"}
 TURNS = ([{"call": "clock__convert_time", "arguments": NOON, "call_id": "call_1"}], [{"text": "It is 19:00 in Tokyo."}])
 
@@ -31,6 +35,18 @@ def loop(tmp_path: Path) -> Example:
     beside = Example("08-runner-terminal", tmp_path)
     (beside.folder / "loop.py").write_text(re.sub(r"\b7411\b", str(beside.port), LOOP))
     return beside
+
+
+async def parked_at(loop: Example) -> str:
+    """The id of the call that waits, once there is one."""
+    token = (loop.folder / "state" / "approver-token").read_text().strip()
+    async with httpx2.AsyncClient(headers={"Authorization": f"Bearer {token}"}, trust_env=False) as client:
+
+        async def one() -> str | None:
+            found = (await client.get(f"{loop.base}/v1/interruptions?state=pending")).json()["interruptions"]
+            return found[0]["id"] if found else None
+
+        return await until_async(one, "a call that waits")
 
 
 def test_the_loop_is_under_thirty_lines() -> None:
@@ -51,6 +67,22 @@ async def test_the_loop_waits_is_approved_and_finishes(loop: Example) -> None:
     assert program.stdout_lines[-1] == "It is 19:00 in Tokyo."
     assert '"timezone": "Asia/Tokyo"' in told["call_1"]
     assert not (loop.folder / "run.json").exists()
+
+
+async def test_the_few_lines_of_the_first_page_do_the_same(loop: Example) -> None:
+    names = "Agent, ApprovalProxy, Runner"
+    program = f"import asyncio\nfrom holdshort.runner import {names}\nasync def main():\n{indent(SHORT, '    ')}"
+    program += "    print(result.final_output)\nasyncio.run(main())\n"
+    (loop.folder / "short.py").write_text(re.sub(r"\b7411\b", str(loop.port), program))
+
+    async with telling(loop, *TURNS):
+        with loop.started(loop.blocks[0]) as proxy:
+            await proxy.until_answers(f"{loop.base}/readyz")
+            with loop.started("python short.py") as running:
+                await loop.run("holdshort approvals approve $ID --yes --state-dir state", ID=await parked_at(loop))
+                assert await running.until_exit() == 0, running.told()
+
+    assert running.stdout_lines == ["It is 19:00 in Tokyo."]
 
 
 async def test_the_loop_may_be_killed_while_it_waits_and_started_again(loop: Example) -> None:
