@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import threading
 from typing import Any
 from uuid import uuid4
 
 import anyio
 import anyio.from_thread
+import anyio.lowlevel
 import anyio.to_thread
 import pytest
-from openai import AsyncOpenAI
 
 from holdshort.runner import (
     MaxTurnsExceeded,
@@ -368,22 +369,31 @@ async def test_one_state_object_is_gone_on_from_once_at_a_time(play: Open) -> No
         assert state.data.final_output == "done"
 
 
-async def test_run_sync_runs_where_no_loop_is_running_and_again(play: Open, stage: Stage) -> None:
-    name = thing()
+async def test_run_sync_runs_where_no_loop_is_running_and_again(
+    play: Open, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, told = thing(), list[Any]()
     async with play([Turn(Call(WRITE, {"name": name}, "c1")), Turn(Text("done"))]) as one:
-        agent = one.agent()
+        monkeypatch.setenv("OPENAI_BASE_URL", one.model.url)
+        monkeypatch.setenv("OPENAI_API_KEY", "any")
+        agent, parked, approved = one.agent(), anyio.Event(), threading.Event()
 
-        def program() -> tuple[Any, Any]:
-            # In a thread of its own, as in a program of its own: the client belongs to that loop.
-            client = AsyncOpenAI(base_url=one.model.url, api_key="any", max_retries=0)
-            result = Runner.run_sync(agent, "Go.", client=client, run_id=one.run_id)
-            waiting = result.interruptions
-            anyio.from_thread.run(one.approve_all)
-            return waiting, Runner.run_sync(agent, result.to_state(), client=client)
+        def program() -> None:
+            result = Runner.run_sync(agent, "Go.", run_id=one.run_id)
+            told.append(len(result.interruptions))
+            anyio.from_thread.run_sync(parked.set, token=token)
+            approved.wait(30)
+            told.append(Runner.run_sync(agent, result.to_state()).final_output)
 
-        waiting, done = await anyio.to_thread.run_sync(program)
-        assert len(waiting) == 1
-        assert done.final_output == "done"
+        token = anyio.lowlevel.current_token()
+        thread = threading.Thread(target=program)
+        thread.start()
+        with anyio.fail_after(30):
+            await parked.wait()
+        await one.approve_all()
+        approved.set()
+        await anyio.to_thread.run_sync(thread.join)
+        assert told == [1, "done"]
         assert stage.spy.executed("write_thing", {"name": name}) == 1
 
 

@@ -67,6 +67,7 @@ from holdshort.runner.hooks import AgentHooks, RunHooks
 from holdshort.runner.interruption import Interruption
 from holdshort.runner.items import ItemHelpers, RunItem
 from holdshort.runner.model_input import CallModelData, ModelInputData
+from holdshort.runner.output import OutputSchema
 from holdshort.runner.proxy import ApprovalProxy
 from holdshort.runner.result import RunResult, RunResultStreaming
 from holdshort.runner.run import Runner, RunOptions
@@ -141,6 +142,7 @@ __all__ = [
     "OutputGuardrail",
     "OutputGuardrailResult",
     "OutputGuardrailTripwireTriggered",
+    "OutputSchema",
     "PreviousResponseGone",
     "ProxyError",
     "ProxyUnreachable",

@@ -66,8 +66,8 @@ class Agent(Generic[TContext]):
     """Where its MCP tools are, and where everything that needs approval is decided."""
     handoffs: Sequence[Agent[Any] | Handoff] = ()
     model_settings: ModelSettings = field(default_factory=ModelSettings)
-    output_type: type[Any] | None = None
-    """What the final output must be: anything pydantic can describe. None is text."""
+    output_type: Any = None
+    """What the final output must be: anything pydantic can describe, or an `OutputSchema` of it. None is text."""
     input_guardrails: Sequence[InputGuardrail[Any]] = ()
     output_guardrails: Sequence[OutputGuardrail[Any]] = ()
     hooks: AgentHooks[Any] | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -16,6 +16,7 @@ __all__ = [
     "answer_item",
     "call_id_of",
     "event_name",
+    "handoff_calls",
     "input_items",
     "message_text",
     "run_item",
@@ -156,6 +157,12 @@ def run_item(entry: Entry, handoffs: frozenset[str]) -> RunItem:
         is_handoff = call_id_of(item) in handoffs
         return RunItem("handoff_call_item" if is_handoff else "tool_call_item", agent, item)
     return RunItem("other_item", agent, item)
+
+
+def handoff_calls(history: Iterable[Entry], names: Collection[str]) -> frozenset[str]:
+    """Return the ids of the calls in a history that are handoffs, by the names of the handoffs."""
+    calls = [entry.item for entry in history if entry.item.get("type") == "function_call"]
+    return frozenset(str(item.get("call_id")) for item in calls if item.get("name") in names)
 
 
 def event_name(item: RunItem) -> Any:

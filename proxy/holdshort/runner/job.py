@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -37,21 +38,28 @@ class Cancellation:
 
     def __init__(self) -> None:
         self.mode: Literal["immediate", "after_turn"] | None = None
-        self._scope: anyio.CancelScope | None = None
+        self._scopes: set[anyio.CancelScope] = set()
 
     def ask(self, mode: Literal["immediate", "after_turn"]) -> None:
         """Stop. A wish to stop at once is not taken back by one to stop later."""
         if self.mode != "immediate":
             self.mode = mode
-        if self.mode == "immediate" and self._scope is not None:
-            self._scope.cancel()
+        if self.mode == "immediate":
+            for scope in self._scopes:
+                scope.cancel()
 
-    def watch(self, scope: anyio.CancelScope) -> anyio.CancelScope:
-        """Return `scope`, which from now on ends when the run is to stop at once."""
-        self._scope = scope
+    @contextmanager
+    def watched(self) -> Generator[anyio.CancelScope]:
+        """A scope that is cancelled when the run is to stop at once. Runs inside of runs have theirs beside it."""
+        scope = anyio.CancelScope()
         if self.mode == "immediate":
             scope.cancel()
-        return scope
+        self._scopes.add(scope)
+        try:
+            with scope:
+                yield scope
+        finally:
+            self._scopes.discard(scope)
 
 
 class Links:

@@ -11,7 +11,7 @@ from holdshort.runner.errors import RunError, UserError
 from holdshort.runner.events import RunEnded, StreamEvent
 from holdshort.runner.graph import agents_of
 from holdshort.runner.interruption import Interruption, interruption_of
-from holdshort.runner.items import RunItem, run_item
+from holdshort.runner.items import RunItem, handoff_calls, run_item
 from holdshort.runner.output import output_schema
 from holdshort.runner.toolbox import handoffs_of
 
@@ -68,11 +68,7 @@ class _Outcome:
         agents = agents_of(self._job.agent)
         names = {each.tool_name for agent in agents.values() for each in handoffs_of(agent)}
         history = self._job.data.history
-        ids = frozenset(
-            str(entry.item.get("call_id"))
-            for entry in history
-            if entry.item.get("type") == "function_call" and entry.item.get("name") in names
-        )
+        ids = handoff_calls(history, names)
         return [run_item(entry, ids) for entry in history if entry.source in (Source.MODEL, Source.TOOL)]
 
     @property

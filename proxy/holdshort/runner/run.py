@@ -19,10 +19,11 @@ from holdshort.runner.error_handlers import RunErrorHandlers, checked_handlers
 from holdshort.runner.errors import UserError
 from holdshort.runner.events import RunEnded, StreamEvent
 from holdshort.runner.graph import agents_of
+from holdshort.runner.ground import Stopped
 from holdshort.runner.hooks import Hooks
 from holdshort.runner.items import input_items
 from holdshort.runner.job import Job, OnState
-from holdshort.runner.loop import Loop, Stopped
+from holdshort.runner.loop import Loop
 from holdshort.runner.model import close_default_client
 from holdshort.runner.plain import checked
 from holdshort.runner.requests import check_keeping
