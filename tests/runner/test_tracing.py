@@ -263,10 +263,9 @@ def test_what_a_tool_does_is_a_child_of_its_call(spans: Spans) -> None:
         pass
     carried = run.carrier()
     carried_for_the_call = run.carrier(one)
-    inner = run.agent_started("Helper")
-    asked = run.model_started("Helper", request())
-    asked.end()
-    inner.end()
+    with run.agent_started("Helper"):
+        asked = run.model_started("Helper", request())
+        asked.end()
     span.settled(one)
     outside = run.carrier(one)
     run.end("done")
@@ -424,6 +423,25 @@ async def test_one_trace_holds_a_run_over_its_pause_and_the_proxy_hears_of_it(
     assert name not in "".join(span.to_json() for span in ended)
     [heard] = [sent for sent in stage.spy.received("tools/call") if sent["params"].get("arguments") == {"name": name}]
     assert heard["params"]["_meta"]["traceparent"] == traceparent_of(ran)
+
+
+async def test_an_agent_inside_another_has_its_spans_under_the_call_of_it(play: Open, spans: Spans) -> None:
+    turns = [
+        Turn(Call("ask_freely", {"input": "read it"}, "c1")),
+        Turn(Call("things__write_thing", {"name": "x"}, "c2")),
+    ]
+    async with play(turns) as one:
+        helper = one.agent("Helper")
+        agent = Agent[Any]("Ops", tools=[helper.as_tool("ask_freely")], proxy=helper.proxy)
+        result = await one.run(agent, "Have it read.")
+
+    assert len(result.interruptions) == 1
+    outer, inner = spans.one("invoke_agent Ops"), spans.one("invoke_agent Helper")
+    asked, asked_inside = spans.named("chat gpt-5.6")
+    assert is_child(spans.one("execute_tool ask_freely"), outer)
+    assert is_child(inner, spans.one("execute_tool ask_freely"))
+    assert is_child(spans.one("execute_tool things__write_thing"), inner)
+    assert (is_child(asked, outer), is_child(asked_inside, inner)) == (True, True)
 
 
 async def test_a_stream_that_is_abandoned_leaves_no_span_open(play: Open, spans: Spans) -> None:

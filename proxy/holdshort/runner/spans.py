@@ -80,10 +80,15 @@ class _Entered:
 
 
 class AgentSpan(_Entered):
-    """An agent inside a tool."""
+    """An agent inside a tool: `with trace.agent_started(name): ...`."""
 
-    def end(self) -> None:
-        """It is done, or waits."""
+    def __enter__(self) -> None:
+        """It is at work since it was started."""
+
+    def __exit__(self, kind: object, problem: BaseException | None, place: object) -> None:
+        """It is done, waits, or failed."""
+        if isinstance(problem, Exception):
+            self.failed(problem)
         self._leave()
 
 

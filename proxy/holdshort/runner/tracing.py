@@ -107,7 +107,7 @@ class RunTrace:
         return _injected(self.here() if call is None else self.calls.get(call.key, self.here()))
 
     def agent_started(self, agent: str) -> AgentSpan:
-        """Start the span of an agent that runs inside a tool of this task. It is ended in the same task."""
+        """Start the span of an agent inside a tool of this task; a context manager, left in the same task."""
         about = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": agent, "holdshort.run_id": self.run_id}
         return AgentSpan(self, self._start(f"invoke_agent {agent}", about))
 
