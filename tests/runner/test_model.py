@@ -12,11 +12,12 @@ import anyio.to_thread
 import pytest
 
 from holdshort.runner.agent import ModelSettings
+from holdshort.runner.data import UsageData
 from holdshort.runner.errors import PreviousResponseGone, UserError
 from holdshort.runner.model import close_default_client, default_client
 from holdshort.runner.requests import body
 from holdshort.runner.responses import refusal_of
-from kit.responses_faults import Gone, Stranger
+from kit.responses_faults import Gone, Page, Stranger
 from kit.responses_script import (
     Approval,
     Call,
@@ -65,6 +66,23 @@ async def test_every_item_is_kept_to_the_letter(stream: bool) -> None:
         assert heard.answer.items[1]["async"] is True
         assert heard.answer.items[2]["shiny"] == {"a": [1, None, {"type": "b"}]}
         assert refusal_of(heard.answer.items) == "I will not do that."
+
+
+@BOTH
+async def test_an_item_that_is_not_what_the_client_expects_is_kept_to_the_letter(stream: bool) -> None:
+    odd = [
+        {"type": "message", "id": 7, "role": "robot", "content": "plain", "status": {"a": 1.0}},
+        {"type": "function_call", "call_id": None, "arguments": {"a": 1}, "async": 3},
+        {"type": "of_tomorrow", "model_config": {"x": []}},
+    ]
+    response = {"id": "resp_1", "output": odd, "status": "completed", "usage": {"input_tokens": "many"}}
+    event = {"type": "response.completed", "response": response}
+    page = Page(f"data: {json.dumps(event)}\n\n", "text/event-stream")
+    async with asking(faults=(page if stream else Page(json.dumps(response), "application/json"),)) as (_, client):
+        answer = (await hear(client, ask(stream=stream))).answer
+
+    assert answer.items == odd
+    assert answer.usage == UsageData(requests=1)
 
 
 async def test_streamed_or_not_the_answer_is_the_same() -> None:
