@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import ssl
 import traceback
 import warnings
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 
+import anyio
+import anyio.to_thread
 import httpx2
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from holdshort.runner.errors import ProxyUnreachable, UserError
 from holdshort.runner.proxy import ApprovalProxy
@@ -140,6 +150,56 @@ async def test_a_client_that_was_given_is_used_and_left_open() -> None:
         assert not client.is_closed
         assert {heard.headers["x-mine"] for heard in server.heard} == {"yes"}
     assert [each.name for each in tools] == ["files__x"]
+
+
+def self_signed(folder: Path) -> Path:
+    """A certificate for this machine that nobody but itself vouches for, with its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
+    file = folder / "self-signed.pem"
+    file.write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain) + made.public_bytes(pem))
+    return file
+
+
+async def test_a_certificate_that_nobody_vouches_for_gets_no_token(tmp_path: Path) -> None:
+    file = self_signed(tmp_path)
+    ours = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ours.load_cert_chain(file)
+    ready = answer(200, {"status": "ready", "missing": []})
+    async with rough(lambda _: ready, ours) as server:
+        link = await ApprovalProxy(server.url, token=TOKEN).open()
+        with pytest.raises(ProxyUnreachable, match="certificate") as error:
+            await link.endpoint.health()
+        await link.close()
+
+        assert (error.value.sent, server.heard) == (False, [])
+        async with httpx2.AsyncClient(verify=ssl.create_default_context(cafile=file)) as client:
+            health = await ApprovalProxy(server.url, token=TOKEN, http_client=client).health()
+    assert health.ready
+
+
+async def test_a_run_in_another_thread_does_not_share_the_link_of_this_one() -> None:
+    proxy = ApprovalProxy(f"http://127.0.0.1:{free_port()}")
+    async with proxy:
+        here = await proxy.open()
+        there = await anyio.to_thread.run_sync(lambda: asyncio.run(proxy.open()))
+
+        assert await proxy.open() is here
+    assert there is not here
 
 
 async def test_approvals_may_live_at_another_address() -> None:

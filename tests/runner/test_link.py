@@ -238,15 +238,6 @@ async def test_a_server_that_asks_its_client_something_is_not_kept_waiting(fixtu
     assert error.value.reason in ("-32601", "-32600")
 
 
-async def test_a_list_is_read_again_when_a_server_said_that_it_changed(fixtures: ProxyLink) -> None:
-    """Heard where it comes with an answer; nobody listens in between, so a list is also not believed for long."""
-    first = await fixtures.tools()
-    await fixtures.call(await tool(fixtures, "test_trigger_tool_change"), {}, meta={})
-    fixtures._session.tools_changed = True  # pyright: ignore[reportPrivateUsage]
-
-    assert await fixtures.tools() is not first
-
-
 async def test_a_list_is_used_again_until_it_is_old_or_somebody_asks(fixtures: ProxyLink) -> None:
     first = await fixtures.tools()
     same = await fixtures.tools()

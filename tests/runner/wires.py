@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -128,11 +129,11 @@ class Rough:
 
 
 @asynccontextmanager
-async def rough(answers: Answerer) -> AsyncGenerator[Rough]:
+async def rough(answers: Answerer, tls: ssl.SSLContext | None = None) -> AsyncGenerator[Rough]:
     """A server that answers exactly what `answers` says."""
     found = Rough(answers)
-    server = await asyncio.start_server(found.serve, "127.0.0.1", 0)
-    found.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    server = await asyncio.start_server(found.serve, "127.0.0.1", 0, ssl=tls)
+    found.url = f"http{'s' if tls else ''}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     try:
         yield found
     finally:

@@ -8,6 +8,7 @@ send the decision; one that has only the first waits until somebody decides else
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import re
 import warnings
@@ -68,6 +69,7 @@ class ApprovalProxy:
         self._http_client = http_client
         self._entered = 0
         self._shared: ProxyLink | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         if server is not None and not _LABEL.fullmatch(server):
             raise UserError(
                 f"`server` is the label of a server, as the proxy's configuration has it; not `{clip(server)}`"
@@ -104,7 +106,10 @@ class ApprovalProxy:
 
     async def open(self) -> ProxyLink:
         """Return the link of the `async with` block, else a new one, which has to be closed. Nothing is sent yet."""
-        return self._link(shared=False) if self._shared is None else self._shared
+        # Connections belong to the loop that made them: a run in another thread gets its own.
+        if self._shared is None or self._loop is not asyncio.get_running_loop():
+            return self._link(shared=False)
+        return self._shared
 
     async def health(self) -> Health:
         """Return whether calls can be served.
@@ -121,7 +126,7 @@ class ApprovalProxy:
 
     async def __aenter__(self) -> Self:
         if self._shared is None:
-            self._shared = self._link(shared=True)
+            self._shared, self._loop = self._link(shared=True), asyncio.get_running_loop()
         self._entered += 1
         return self
 
