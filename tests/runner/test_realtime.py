@@ -375,6 +375,29 @@ async def test_a_handoff_gives_the_session_to_another_agent_once(stage: Stage) -
     assert room.session.to_state().current_agent is clerk
 
 
+async def test_of_two_handoffs_at_once_one_counts(stage: Stage) -> None:
+    agent = voice(stage).clone(handoffs=[Agent("Clerk"), Agent("Other")])
+    async with opened(agent) as room:
+        room.call("transfer_to_clerk", "c1")
+        room.call("transfer_to_other", "c2")
+        outputs = [await room.output("c1"), await room.output("c2")]
+
+    [event] = room.told("handoff")
+    assert room.session.agent is event.to_agent
+    assert sum("another handoff" in output for output in outputs) == 1
+
+
+async def test_a_later_handoff_goes_on_from_the_agent_that_has_the_session(stage: Stage) -> None:
+    last: Agent[Any] = Agent("Last")
+    agent = voice(stage).clone(handoffs=[Agent("Clerk", handoffs=[last])])
+    async with opened(agent) as room:
+        for call_id, name in (("c1", "transfer_to_clerk"), ("c2", "transfer_to_last")):
+            room.call(name, call_id)
+            await room.output(call_id)
+    assert [event.to_agent.name for event in room.told("handoff")] == ["Clerk", "Last"]
+    assert room.session.agent is last
+
+
 async def test_the_program_words_rejections_and_limits_what_runs_at_once(stage: Stage) -> None:
     running, most = 0, 0
 

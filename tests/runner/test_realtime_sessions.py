@@ -38,7 +38,8 @@ async def house(tmp_path: Path) -> AsyncGenerator[Stage]:
     record, port = SpyRecord(tmp_path / "spy.jsonl"), free_port()
     url = f"http://127.0.0.1:{port}/mcp"
     soon = {"id": "soon", "tools": "*__destroy_thing", "action": "ask", "expires_after": "1s"}
-    layer = {**LAYER, "rules": [*LAYER["rules"], soon]}
+    slow = {"id": "slow", "tools": "*__slow", "action": "allow"}
+    layer = {**LAYER, "rules": [*LAYER["rules"], soon, slow]}
     with running(record.command("--http", str(port))) as spy:
         await spy.until_answers(url)
         async with serving(tmp_path / "proxy", {"things": {"url": url}}, layer, hold="200ms") as proxy:
@@ -98,6 +99,17 @@ async def test_a_call_that_comes_while_the_proxy_is_away_runs_once_it_is_back(ho
         assert await room.output("c1") == f"read_thing done: {name}"
     assert len(room.told("error")) == 1
     assert house.spy.executed("read_thing", {"name": name}) == 1
+
+
+async def test_an_allowed_call_whose_answer_is_lost_with_the_proxy_is_not_sent_again(house: Stage) -> None:
+    never = str(house.folder / "never")
+    async with opened(voice(house)) as room:
+        room.call("things__slow", "c1", until=never)
+        await house.spy.until_executed("slow")
+        await house.proxy.kill9()
+        await house.proxy.start()
+        assert "OUTCOME UNKNOWN" in await room.output("c1")
+    assert house.spy.executed("slow") == 1
 
 
 async def test_a_call_that_nobody_decides_about_in_time_ends_as_expired(house: Stage) -> None:
@@ -182,9 +194,9 @@ async def test_a_state_that_cannot_be_kept_ends_the_session(stage: Stage) -> Non
     name, saved = thing(), list[str]()
 
     def full(state: RunState) -> None:
-        if saved:
-            raise OSError("the disk is full")
         saved.append(state.to_string())
+        if len(saved) > 1:
+            raise OSError("the disk is full")
 
     session = RealtimeSession(voice(stage), on_state=full)
 
@@ -198,6 +210,7 @@ async def test_a_state_that_cannot_be_kept_ends_the_session(stage: Stage) -> Non
     events = [event async for event in session]
     assert [event.type for event in events] == ["session_ended"]
     assert [event.status for event in events if event.type == "session_ended"] == ["failed"]
+    assert len(saved) == 2
     assert stage.spy.executed("read_thing", {"name": name}) == 0
 
 
@@ -385,9 +398,20 @@ async def test_of_two_processes_that_go_on_the_second_is_told_so(stage: Stage, t
     agent = agent_in(stage.proxy.base, tmp_path)
     store = SQLiteRunStore(tmp_path / "runs.db")
     one, two = await store.load(agent, run), await store.load(agent, run)
-    async with opened(agent, state=one, on_state=store.save) as room:
-        await room.waits("c1")
+    tried = anyio.Event()
+    saved = 0
+
+    async def save_one(state: RunState) -> None:
+        nonlocal saved
+        saved += 1
+        if saved > 1:
+            await tried.wait()  # so that both are at the same point when the second comes
+        await store.save(state)
+
+    async with opened(agent, state=one, on_state=save_one) as room:
         with pytest.raises(StateSuperseded):
             async with RealtimeSession(agent, state=two, on_state=store.save):
                 raise AssertionError("entered")
+        tried.set()
+        await room.waits("c1")
     store.close()

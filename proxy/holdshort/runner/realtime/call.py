@@ -46,8 +46,8 @@ class LiveCall:
     """Whether `tool_start` was told."""
     repeated: bool = False
     """Whether it may have been begun, or sent, before."""
-    troubled: bool = False
-    """Whether an error was told that is not over."""
+    trouble: str | None = None
+    """What was told last of an error that is not over."""
     patience: Patience = field(default_factory=patience)
 
 

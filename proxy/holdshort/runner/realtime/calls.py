@@ -154,7 +154,7 @@ class Calls:
             return
         async with self._limiter:
             await settle_call(desk, live.tool, call)
-        live.troubled, live.patience = False, patience()
+        live.trouble, live.patience = None, patience()
         if call.is_open:
             await self._until_decided(live, call)
 
@@ -221,9 +221,10 @@ class Calls:
         """Tell what went wrong, and try again later, or end the call with words for the model."""
         call, call_id = live.call, str(live.item["call_id"])
         passing = passes(problem)
-        if not (passing and live.troubled):
+        trouble = "passing" if passing else repr(problem)
+        if trouble != live.trouble:
             self._telling.error(problem, call_id)
-        live.troubled = True
+        live.trouble = trouble
         if call is not None and not call.is_open:
             return
         live.repeated = live.repeated or (call is not None and may_have_run(live, call, problem))
