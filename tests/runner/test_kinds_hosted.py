@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from holdshort.runner import Agent, HostedMCPTool, UserError
+from holdshort.runner import Agent, HostedMCPTool, ModelError, RunState, UserError
+from kit.responses_faults import Lost, Refuse
 from kit.responses_script import Approval, McpCall, McpTools, Text, Turn
 from runner.conftest import Open
 from runner.deciding import decided_all, record_of, records_of
@@ -152,3 +153,39 @@ async def test_a_snapshot_that_is_gone_on_from_twice_says_yes_once(play: Open) -
 
         [answer] = answered(one)
         assert answer["approve"] is False
+
+
+async def test_an_approval_whose_answer_was_lost_is_taken_back_never_said_twice(play: Open) -> None:
+    turns = asking(McpCall("mail", "send", {"to": "ana"}, "sent"), Text("nobody hears this"))
+    async with play([*turns, Turn(Text("done"))], faults=(None, Lost())) as one:
+        agent = agent_of(one)
+        result = await one.run(agent, "Go.")
+        await decided_all(one)
+        with pytest.raises(ModelError) as raised:
+            await one.again(agent, result)
+        assert raised.value.state is not None
+        assert [answer["approve"] for answer in answered(one)] == [True]
+        done = await one.run(agent, await RunState.from_string(agent, raised.value.state.to_string()))
+
+        assert done.final_output == "done"
+        [answer] = answered(one)
+        assert answer["approve"] is False
+        assert "OUTCOME UNKNOWN" in answer["reason"]
+        assert (await record_of(one, request_of(one)))["state"] == "unknown"
+        assert len(one.model.asked) == 3
+
+
+async def test_an_approval_that_surely_did_not_arrive_is_said_again(play: Open) -> None:
+    call = McpCall("mail", "send", {"to": "ana"}, "sent")
+    async with play(asking(call, Text("done")), faults=(None, Refuse(401))) as one:
+        agent = agent_of(one)
+        result = await one.run(agent, "Go.")
+        await decided_all(one)
+        with pytest.raises(ModelError) as raised:
+            await one.again(agent, result)
+        assert raised.value.state is not None
+        done = await one.run(agent, await RunState.from_string(agent, one.saved[-1]))
+
+        assert done.final_output == "done"
+        assert [answer["approve"] for answer in answered(one)] == [True]
+        assert (await record_of(one, request_of(one)))["state"] == "executed"

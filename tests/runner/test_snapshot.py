@@ -81,7 +81,7 @@ def sample(depth: int = 2) -> RunData:
             {"server": "local", "tool": "mail", "arguments": {"to": "bob"}, "message": None},
             {"server": "local", "tool": "rm", "arguments": None, "message": "never"},
         ],
-        awaited=[{"id": "i-2", "token": 1, "call_id": "mcpr_1", "server": "wiki", "tool": "ask"}],
+        awaited=[{"id": "i-2", "token": 1, "call_id": "mcpr_1", "server": "wiki", "tool": "ask", "told": "no"}],
         usage=UsageData(
             requests=1, input_tokens=2, cached_tokens=3, output_tokens=4, reasoning_tokens=5, total_tokens=6
         ),

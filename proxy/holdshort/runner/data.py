@@ -169,7 +169,7 @@ class RunData:
     """Calls that are always rejected in this run: `server`, `tool`, `arguments` (None for any), `message`."""
     awaited: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     """Hosted calls that were approved and of which the provider has not said what came: `id` of the record, `token`,
-    `call_id`, `server`, `tool`."""
+    `call_id`, `server`, `tool`, and `told`: whether the provider has the approval (`no`, `perhaps`, `yes`)."""
     usage: UsageData = field(default_factory=UsageData)
     final_output: Any = None
     """As JSON; for an output type, what its schema describes."""

@@ -13,7 +13,7 @@ from holdshort.runner.data import Entry, Source, UsageData
 from holdshort.runner.errors import ModelError, PreviousResponseGone
 from holdshort.runner.events import RawResponsesStreamEvent, StreamEvent
 from holdshort.runner.ground import Ground, Stopped
-from holdshort.runner.kinds.hosted import heard
+from holdshort.runner.kinds.hosted import heard, telling, told
 from holdshort.runner.model import answers
 from holdshort.runner.output import output_schema
 from holdshort.runner.requests import Request
@@ -30,6 +30,8 @@ async def ask(ground: Ground) -> AsyncGenerator[StreamEvent]:
     data = ground.data
     toolbox = await ground.toolbox()
     answer: Answer | None = None
+    if data.awaited:
+        await telling(await ground.desk())
     # Twice at most: the second time, everything since the beginning is sent, which builds on nothing.
     for _ in range(2):
         request = await _request(ground, toolbox)
@@ -48,6 +50,10 @@ async def ask(ground: Ground) -> AsyncGenerator[StreamEvent]:
                     "what came before it is not known here; start anew with the whole conversation as input",
                 ) from gone
             data.previous_response_id, data.known = None, 0
+        except ModelError as problem:
+            if data.awaited and not problem.taken:
+                await told(await ground.desk(), arrived=False)
+            raise
     if answer is None:
         raise ModelError("the model's answer ended without an end; go on from the state to ask again")
     for event in await _take_in(ground, answer, toolbox):
@@ -135,7 +141,9 @@ async def _take_in(ground: Ground, answer: Answer, toolbox: Toolbox) -> Sequence
         data.previous_response_id = answer.response_id or data.previous_response_id
     _count(ground, answer.usage)
     if data.awaited:
-        await heard(await ground.desk(), items)
+        desk = await ground.desk()
+        await told(desk, arrived=True)
+        await heard(desk, items)
     await ground.job.save()
     await ground.hooks().llm_end(ground.job.context, ground.agent, answer)
     return ground.told(data.history[before:])

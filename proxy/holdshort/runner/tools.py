@@ -122,7 +122,8 @@ class HostedMCPTool:
     `require_approval` makes the provider ask about can be held back; the rest it runs unasked.
     """
 
-    tool_config: dict[str, Any]
+    tool_config: dict[str, Any] = field(repr=False)
+    """It may carry the server's credentials."""
 
     @property
     def name(self) -> str:
@@ -174,7 +175,7 @@ class ApplyPatchTool:
 class RawTool:
     """A tool that the provider runs by itself, passed on as it is, such as `{"type": "web_search"}`."""
 
-    tool_config: Mapping[str, Any]
+    tool_config: Mapping[str, Any] = field(repr=False)
 
     @property
     def name(self) -> str:

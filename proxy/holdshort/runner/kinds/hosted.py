@@ -19,7 +19,7 @@ from holdshort.runner.kinds.running import surely
 from holdshort.runner.settling import Desk
 from holdshort.runner.tools import HostedMCPTool
 
-__all__ = ["forget", "heard", "settle"]
+__all__ = ["forget", "heard", "settle", "telling", "told"]
 
 _LOG = logging.getLogger("holdshort.runner")
 PROVIDER_SECONDS: Final = 3600.0
@@ -48,6 +48,7 @@ async def settle(desk: Desk, tool: HostedMCPTool, call: CallData) -> None:
                 "call_id": call.call_id,
                 "server": call.server,
                 "tool": call.tool,
+                "told": "no",
             }
         )
     answer: Item = {"type": "mcp_approval_response", "approval_request_id": call.call_id, "approve": True}
@@ -67,6 +68,35 @@ async def heard(desk: Desk, items: Iterable[Item]) -> None:
         if found is not None:
             desk.data.awaited.remove(found)
             await _report(desk, found, item)
+
+
+async def telling(desk: Desk) -> None:
+    """Note that the provider is about to be told, once. What it was perhaps told already is taken back.
+
+    An approval whose answer was lost may have run its tool. To say yes again could run it a second time, so it is said
+    no instead, and nobody knows what came of it.
+    """
+    for each in [each for each in desk.data.awaited if each["told"] == "perhaps"]:
+        desk.data.awaited.remove(each)
+        for entry in desk.data.history:
+            item = entry.item
+            if item.get("type") == "mcp_approval_response" and item.get("approval_request_id") == each["call_id"]:
+                entry.item = {**item, "approve": False, "reason": texts.not_run_again(str(each["tool"]))}
+        await _report(desk, each, None)
+    fresh = [each for each in desk.data.awaited if each["told"] == "no"]
+    for each in fresh:
+        each["told"] = "perhaps"
+    if fresh:
+        await desk.save()
+
+
+async def told(desk: Desk, *, arrived: bool) -> None:
+    """Note whether the provider surely has what it was told last, or surely has not."""
+    for each in desk.data.awaited:
+        if each["told"] == "perhaps":
+            each["told"] = "yes" if arrived else "no"
+    if not arrived:
+        await desk.save()
 
 
 async def forget(desk: Desk) -> None:
