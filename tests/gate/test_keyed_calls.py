@@ -732,7 +732,7 @@ async def test_over_the_quota_what_waits_is_still_found(tmp_path: Path) -> None:
         again = interruption_of(await call(client, "a"))
 
         assert "Not executed and not queued" in refused.text
-        assert "_meta" not in refused.result
+        assert refused.result["_meta"] == {"holdshort/error": "quota_exceeded"}
         assert again == first
 
 

@@ -96,7 +96,7 @@ def denied(request_id: RequestId, verdict: Verdict, tool: str, era: Era) -> dict
         "executed, and repeating the call will not change that. Choose another way, or tell the user that policy "
         "forbids it."
     )
-    return _tool_result(request_id, text, era, None)
+    return _marked(_tool_result(request_id, text, era, None), "denied")
 
 
 def refused(request_id: RequestId, verdict: Verdict, kind: Kind, name: str) -> dict[str, Any]:
@@ -144,7 +144,7 @@ def over_quota(request_id: RequestId, reason: str, era: Era) -> dict[str, Any]:
         f"Not executed and not queued: {reason}. Wait until some of the calls that await approval are decided before "
         "asking for more."
     )
-    return _tool_result(request_id, text, era, None)
+    return _marked(_tool_result(request_id, text, era, None), "quota_exceeded")
 
 
 def call_id_reused(request_id: RequestId, call_id: str, tool: str, era: Era) -> dict[str, Any]:
@@ -155,8 +155,7 @@ def call_id_reused(request_id: RequestId, call_id: str, tool: str, era: Era) -> 
         "that sends the calls, which has to give each of them an id of its own."
     )
     reply = _tool_result(request_id, text, era, None)
-    reply["result"]["_meta"] = {ERROR_KEY: "call_id_reused"}
-    return reply
+    return _marked(reply, "call_id_reused")
 
 
 def not_repeated(request_id: RequestId, tool: str, era: Era) -> dict[str, Any]:
@@ -360,6 +359,12 @@ def _reason(record: Interruption) -> str:
 
 def _tool_result(request_id: RequestId, text: str, era: Era, record: Interruption | None) -> dict[str, Any]:
     return result_reply(request_id, _with_meta({"content": [_text(text)], "isError": True}, era, record))
+
+
+def _marked(reply: dict[str, Any], error: str) -> dict[str, Any]:
+    """A word for programs, beside the text for the model."""
+    reply["result"]["_meta"] = {ERROR_KEY: error}
+    return reply
 
 
 def _with_meta(result: dict[str, Any], era: Era, record: Interruption | None) -> dict[str, Any]:

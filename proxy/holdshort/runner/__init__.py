@@ -9,11 +9,15 @@
 The proxy's record alone says what may run; a state is where to go on, never a permission.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from holdshort.runner.agent import Agent, ModelSettings, handoff
 from holdshort.runner.config import RunConfig, ToolErrorFormatterArgs
+from holdshort.runner.data import Item, UsageData
 from holdshort.runner.decisions import Always, Decision
 from holdshort.runner.drift import DriftWarning
-from holdshort.runner.error_handlers import RunErrorHandlerInput, RunErrorHandlerResult
+from holdshort.runner.elsewhere import not_here
+from holdshort.runner.error_handlers import RunErrorHandlerInput, RunErrorHandlerResult, RunErrorHandlers
 from holdshort.runner.errors import (
     ApprovalExpired,
     BadEvent,
@@ -77,7 +81,9 @@ from holdshort.runner.sqlite_session import SQLiteSession
 from holdshort.runner.state import RunState
 from holdshort.runner.tool_guardrails import (
     ToolGuardrailFunctionOutput,
+    ToolInputGuardrail,
     ToolInputGuardrailData,
+    ToolOutputGuardrail,
     ToolOutputGuardrailData,
     tool_input_guardrail,
     tool_output_guardrail,
@@ -102,6 +108,16 @@ from holdshort.runner.webhooks import InterruptionEvent, read_event
 
 RunContextWrapper = RunContext
 """The name that the OpenAI Agents SDK has for it."""
+TResponseInputItem = Item
+"""The same."""
+Usage = UsageData
+"""What a run has used."""
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        raise not_here(__name__, name)
+
 
 __all__ = [
     "Agent",
@@ -155,6 +171,7 @@ __all__ = [
     "RunError",
     "RunErrorHandlerInput",
     "RunErrorHandlerResult",
+    "RunErrorHandlers",
     "RunHooks",
     "RunItem",
     "RunItemStreamEvent",
@@ -179,19 +196,23 @@ __all__ = [
     "StateVersionError",
     "StorageError",
     "StreamEvent",
+    "TResponseInputItem",
     "Tool",
     "ToolApprovalRequired",
     "ToolContext",
     "ToolErrorFormatterArgs",
     "ToolFailed",
     "ToolGuardrailFunctionOutput",
+    "ToolInputGuardrail",
     "ToolInputGuardrailData",
     "ToolInputGuardrailTripwireTriggered",
     "ToolOutputFileContent",
+    "ToolOutputGuardrail",
     "ToolOutputGuardrailData",
     "ToolOutputGuardrailTripwireTriggered",
     "ToolOutputImage",
     "ToolOutputText",
+    "Usage",
     "UserError",
     "function_tool",
     "handoff",

@@ -21,10 +21,16 @@ from holdshort.runner.settling import Desk
 __all__ = ["settle"]
 
 _INTERRUPTION: Final = "holdshort/interruption"
+_ERROR: Final = "holdshort/error"
+"""On an answer to a call that was refused before anything ran."""
+_OUTCOME: Final = "holdshort/outcome"
+"""On an answer to a repetition of which the proxy does not know whether it ran."""
 _PAUSES: Final = (0.2, 0.5, 1.0, 2.0)
 """Seconds between attempts to reach the proxy, or a server that is not ready."""
 _LOOKS: Final = 25
 _UNKNOWN_TOOL: Final = "-32602"
+_UNREADABLE: Final = frozenset({"malformed", "too_large"})
+"""An answer came, and cannot be read: not this time and not the next."""
 _REUSED: Final = "call_id_reused"
 
 
@@ -104,14 +110,18 @@ async def _still_waits(desk: Desk, link: ProxyLink, call: CallData) -> bool:
 
 async def _taken(desk: Desk, link: ProxyLink, tool: McpTool, call: CallData, result: Mapping[str, Any]) -> bool:
     """Act on an answer. False to ask again in a moment."""
-    meta = result.get("_meta")
-    about = meta.get(_INTERRUPTION) if isinstance(meta, Mapping) else None
+    given = result.get("_meta")
+    meta: Mapping[str, Any] = given if isinstance(given, Mapping) else {}
+    about = meta.get(_INTERRUPTION)
     state = about.get("state") if isinstance(about, Mapping) else None
-    if isinstance(meta, Mapping) and meta.get("holdshort/error") == _REUSED:
+    if meta.get(_ERROR) == _REUSED:
         raise ProxyError(
             f"the call `{call.call_id}` of this run is on record as another call; nothing was run",
             reason=_REUSED,
         )
+    if _ERROR in meta or _OUTCOME in meta:
+        await desk.finish(call, mcp_output(dict(result)))
+        return True
     if not isinstance(about, Mapping) or state is None:
         await _answered(desk, tool, call, result)
         return True
@@ -169,6 +179,9 @@ async def _refused(desk: Desk, link: ProxyLink, call: CallData, problem: ProxyEr
     Raises:
         ProxyError: it is no answer about this call (credentials, sessions).
     """
+    if problem.reason in _UNREADABLE:
+        await desk.finish(call, texts.sent_and_lost(call.name, str(problem)))
+        return
     if not problem.reason.lstrip("-").isdigit():
         raise problem
     if problem.reason == _UNKNOWN_TOOL and call.interruption is not None:
