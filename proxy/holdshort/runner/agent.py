@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import InitVar, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
+from holdshort.runner.errors import UserError
 from holdshort.runner.tools import AgentTool, Handoff, NeedsApproval, RunContext, Tool
 
 if TYPE_CHECKING:
+    from openai.types.shared import Reasoning
+
     from holdshort.runner.guardrails import InputGuardrail, OutputGuardrail
     from holdshort.runner.hooks import AgentHooks
     from holdshort.runner.proxy import ApprovalProxy
@@ -32,7 +35,7 @@ class ModelSettings:
     """`auto`, `required`, `none`, a tool's name, or the service's own object."""
     parallel_tool_calls: bool | None = None
     truncation: Literal["auto", "disabled"] | None = None
-    reasoning: dict[str, Any] | None = None
+    reasoning: Reasoning | dict[str, Any] | None = None
     verbosity: Literal["low", "medium", "high"] | None = None
     metadata: dict[str, str] | None = None
     store: bool | None = None
@@ -74,6 +77,15 @@ class Agent(Generic[TContext]):
     reset_tool_choice: bool = True
     """Whether `tool_choice` is for the first request only, so that `required` does not go on for ever."""
     handoff_description: str | None = None
+    mcp_servers: InitVar[None] = None
+    """Not here: the proxy has the servers, and `proxy=` their tools."""
+
+    def __post_init__(self, mcp_servers: object) -> None:
+        if mcp_servers:
+            raise UserError(
+                f"agent `{self.name}`: `mcp_servers` are not called from here; name them in the proxy's configuration, "
+                "and give `proxy=ApprovalProxy(url)`"
+            )
 
     def clone(self, **changes: Any) -> Agent[TContext]:
         """Return a copy with some fields changed."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from holdshort.runner.data import CallData, CallKind, Entry, Item, Source
+from holdshort.runner.errors import UserError
 from holdshort.runner.interruption import AgentName
 
 __all__ = [
@@ -78,6 +79,12 @@ class RunItem:
         """The call that it is, or answers."""
         return call_id_of(self.raw_item)
 
+    @property
+    def tool_name(self) -> str | None:
+        """What a call calls; None for items that are no call of a named tool."""
+        name = self.raw_item.get("name")
+        return None if name is None else str(name)
+
 
 class ItemHelpers:
     """Small readers of items."""
@@ -99,9 +106,21 @@ class ItemHelpers:
 
 
 def input_items(given: str | Sequence[Item]) -> list[Item]:
-    """Return input as a list of items: a text is a message of the user."""
+    """Return input as a list of items: a text is a message of the user.
+
+    Raises:
+        UserError: it is neither a text nor a list of dicts.
+    """
     if isinstance(given, str):
         return [{"role": "user", "content": given}]
+    wrong: Any = given
+    if not isinstance(wrong, Sequence) or isinstance(wrong, bytes | bytearray):
+        raise UserError(f"the input is a `{type(wrong).__name__}`; give a text, or a list of items")
+    for item in wrong:
+        if not isinstance(item, Mapping):
+            raise UserError(
+                f"a `{type(item).__name__}` is among the input's items; give dicts, as they go over the wire"
+            )
     return [dict(item) for item in given]
 
 

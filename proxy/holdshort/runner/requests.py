@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic import BaseModel
+
 from holdshort.runner.agent import ModelSettings
 from holdshort.runner.data import Item
 from holdshort.runner.errors import UserError
@@ -142,7 +144,7 @@ def body(request: Request) -> dict[str, Any]:
         "temperature": settings.temperature,
         "top_p": settings.top_p,
         "truncation": settings.truncation,
-        "reasoning": settings.reasoning,
+        "reasoning": _plain(settings.reasoning),
         "text": _text(request) or None,
         "metadata": settings.metadata,
         "prompt_cache_key": settings.prompt_cache_key,
@@ -157,6 +159,11 @@ def _include(settings: ModelSettings) -> list[str]:
     # Nobody keeps the reasoning then; without its encrypted form it could not be sent back beside its call.
     more = (ENCRYPTED,) if settings.store is False else ()
     return list(dict.fromkeys((*settings.include, *more)))
+
+
+def _plain(given: Any) -> Any:
+    # Programs for the OpenAI Agents SDK give the client's own `Reasoning`.
+    return given.model_dump(mode="json", exclude_unset=True) if isinstance(given, BaseModel) else given
 
 
 def _text(request: Request) -> dict[str, Any]:

@@ -29,6 +29,11 @@ class Answer:
     raw: Any = field(default=None, repr=False)
     """The client's own object."""
 
+    @property
+    def output(self) -> list[Item]:
+        """The same as `items`, under the name it has in the OpenAI Agents SDK."""
+        return self.items
+
 
 def answer_of(response: Any) -> Answer:
     """Return the answer in a response that the service calls finished.

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from holdshort.runner.data import UsageData
     from holdshort.runner.job import Job
     from holdshort.runner.state import RunState
+    from holdshort.runner.tools import RunContext
 
 __all__ = ["RunResult", "RunResultStreaming", "with_state"]
 
@@ -77,6 +78,26 @@ class _Outcome:
         return self._job.data.usage
 
     @property
+    def context_wrapper(self) -> RunContext[Any]:
+        """What tools and hooks were given: your `context`, and the same `usage`."""
+        return self._job.context
+
+    @property
+    def input(self) -> list[Item]:
+        """What the user said, as items; what a filter made of it, after a handoff with one."""
+        return [entry.item for entry in self._job.data.history if entry.source is Source.INPUT]
+
+    @property
+    def current_turn(self) -> int:
+        """How often the model was asked, over all pauses."""
+        return self._job.data.turn
+
+    @property
+    def max_turns(self) -> int | None:
+        """How often it may be asked."""
+        return self._job.data.max_turns
+
+    @property
     def last_response_id(self) -> str | None:
         """The id of the model's last response."""
         return self._job.data.last_response_id
@@ -95,6 +116,11 @@ class _Outcome:
     def output_guardrail_results(self) -> list[dict[str, Any]]:
         """What the output guardrails said."""
         return self._job.data.output_guardrails
+
+    @property
+    def current_agent(self) -> Agent[Any]:
+        """The same as `last_agent`."""
+        return self.last_agent
 
     def to_state(self) -> RunState:
         """Return where the run stands, to go on from here or in another process."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict
 import uuid_utils
 from typing_extensions import Unpack
 
+from holdshort.runner.checks import check_agents, check_config, check_max_turns
 from holdshort.runner.config import RunConfig
 from holdshort.runner.data import Entry, Item, RunData, RunStatus, Source
 from holdshort.runner.error_handlers import RunErrorHandlers, checked_handlers
@@ -224,7 +225,11 @@ def _job(
     client: AsyncOpenAI | None = None,
     streaming: bool = False,
 ) -> Job:
-    config = run_config or RunConfig()
+    config = RunConfig() if run_config is None else run_config
+    check_config(config)
+    check_agents(agent)
+    if not isinstance(max_turns, _Unsaid):
+        check_max_turns(max_turns)
     agents = agents_of(agent)
     Hooks(hooks, *agents.values())
     session = checked_session(session)

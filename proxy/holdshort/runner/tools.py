@@ -59,6 +59,16 @@ class ToolContext(RunContext[TContext]):
     key: str = ""
     """Unique for this call over all runs' processes (`run_id:call id`); good as an idempotency key of your own."""
 
+    @property
+    def tool_call_id(self) -> str:
+        """The same as `call_id`, under the name it has in the OpenAI Agents SDK."""
+        return self.call_id
+
+    @property
+    def tool_arguments(self) -> str:
+        """The same as `arguments`, likewise."""
+        return self.arguments
+
 
 NeedsApproval = bool | Callable[[RunContext[Any], dict[str, Any], str], bool | Awaitable[bool]]
 FailureErrorFunction = Callable[[RunContext[Any], Exception], str | Awaitable[str]]
