@@ -40,6 +40,15 @@ def test_the_command_prints_json_with_a_figure_for_everything_it_measures() -> N
     assert unmeasured == {"absent", "cpu"}
 
 
+def test_the_runner_is_measured_beside_the_agents_sdk() -> None:
+    command = [sys.executable, str(RUN.with_name("runner.py")), "--turns", "2", "--runs", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+
+    assert done.returncode == 0, done.stderr + done.stdout
+    rows = done.stdout.splitlines()[-3:]
+    assert [row[:18].rstrip() for row in rows] == ["openai-agents 0.24", "ours", "ours, every point"]
+
+
 @pytest.mark.parametrize("workload", [EchoCalls(), EchoCalls(size=5_000), ListCalls(7)])
 def test_a_reply_holds_for_its_own_request_only(workload: EchoCalls | ListCalls) -> None:
     raw, _ = Echo(tools=7).answer(workload.request(3))
