@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,11 @@ from holdshort.runner import (
     ToolOutputImage,
     UserError,
     function_tool,
+    handoff,
     tool_input_guardrail,
 )
+from holdshort.runner.realtime import RealtimeSession
+from kit.process import until
 from kit.proxy import APPROVER_TOKEN
 from kit.responses_script import Call, Text, Turn
 from runner.conftest import Open
@@ -387,15 +391,33 @@ async def test_of_two_handoffs_at_once_one_counts(stage: Stage) -> None:
     assert sum("another handoff" in output for output in outputs) == 1
 
 
+def has_it(session: RealtimeSession, name: str) -> bool:
+    """Whether the agent of this name has the session."""
+    return session.agent.name.lower() == name
+
+
 async def test_a_later_handoff_goes_on_from_the_agent_that_has_the_session(stage: Stage) -> None:
     last: Agent[Any] = Agent("Last")
     agent = voice(stage).clone(handoffs=[Agent("Clerk", handoffs=[last])])
+    async with RealtimeSession(agent) as session:
+        for call_id, to in (("c1", "clerk"), ("c2", "last")):
+            session.tool_called(call_id, f"transfer_to_{to}", "{}")
+            await until(partial(has_it, session, to), f"the handoff to {to}")  # nobody reads yet
+        assert session.agent is last
+
+
+async def test_a_handoff_that_comes_through_after_another_does_not_count(stage: Stage) -> None:
+    clerk: Agent[Any] = Agent("Clerk")
+    other = handoff(Agent("Other"), needs_approval=True)
+    agent = voice(stage, approver=True).clone(handoffs=[clerk, other])
     async with opened(agent) as room:
-        for call_id, name in (("c1", "transfer_to_clerk"), ("c2", "transfer_to_last")):
-            room.call(name, call_id)
-            await room.output(call_id)
-    assert [event.to_agent.name for event in room.told("handoff")] == ["Clerk", "Last"]
-    assert room.session.agent is last
+        room.call("transfer_to_other", "c1")
+        shown = await room.waits("c1")
+        room.call("transfer_to_clerk", "c2")
+        assert "another handoff" in await room.output("c1")
+        await room.output("c2")
+    assert room.session.agent is clerk
+    assert (await stage.proxy.interruption(shown.id))["state"] == "withdrawn"
 
 
 async def test_the_program_words_rejections_and_limits_what_runs_at_once(stage: Stage) -> None:

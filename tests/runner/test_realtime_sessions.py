@@ -22,7 +22,9 @@ from holdshort.runner import (
     UserError,
     function_tool,
 )
+from holdshort.runner.data import CallData, CallKind
 from holdshort.runner.realtime import RealtimeSession
+from holdshort.runner.realtime.call import LiveCall, last_words, may_have_run
 from kit.ports import free_port
 from kit.process import kit_command, kit_environment, running, until
 from kit.proxy import ProxyKit, serving
@@ -75,7 +77,35 @@ async def test_a_decision_is_heard_of_after_the_proxy_was_away(house: Stage) -> 
         await house.proxy.approve(await house.proxy.interruption(shown.id))
 
         assert await room.output("c1") == f"write_thing done: {name}"
+    assert len(room.told("tool_approval_required", "c1")) == 1
     assert house.spy.executed("write_thing", {"name": name}) == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "started", "problem", "expected"),
+    [
+        (CallKind.MCP, False, ProxyUnreachable("gone", sent=True), "OUTCOME UNKNOWN"),
+        (CallKind.MCP, False, ProxyUnreachable("gone", sent=False), "NOT EXECUTED"),
+        (CallKind.MCP, False, ProxyError("no answer of ours", reason="malformed", status=200), "OUTCOME UNKNOWN"),
+        (CallKind.MCP, False, ProxyError("who are you", reason="unauthorized", status=401), "NOT EXECUTED"),
+        (CallKind.MCP, False, ProxyError("another call", reason="call_id_reused"), "NOT EXECUTED"),
+        (CallKind.MCP, False, UserError("no proxy"), "NOT EXECUTED"),
+        (CallKind.MCP, False, RuntimeError("of a hook"), "OUTCOME UNKNOWN"),
+        (CallKind.FUNCTION, True, RuntimeError("of a hook"), "OUTCOME UNKNOWN"),
+        (CallKind.FUNCTION, False, ProxyUnreachable("gone", sent=True), "NOT EXECUTED"),
+    ],
+    ids=["lost", "unsent", "unreadable", "unknown-agent", "reused", "no-proxy", "hook", "begun", "unasked"],
+)
+def test_a_call_that_is_given_up_says_whether_it_may_have_run(
+    kind: CallKind, started: bool, problem: Exception, expected: str
+) -> None:
+    item = {"type": "function_call", "call_id": "c1", "name": "it", "arguments": "{}"}
+    call = CallData(
+        call_id="c1", key="c1", kind=kind, name="it", server="s", tool="it", arguments="{}", agent="Voice", item=item
+    )
+    live = LiveCall(item, Agent("Voice"), call, started=started)
+    live.repeated = may_have_run(live, call, problem)
+    assert last_words(live, call).startswith(expected)
 
 
 async def test_a_call_that_comes_while_the_proxy_is_away_runs_once_it_is_back(house: Stage) -> None:

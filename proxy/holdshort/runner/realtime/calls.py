@@ -26,8 +26,8 @@ from holdshort.runner.realtime.feed import Feed
 from holdshort.runner.realtime.telling import Telling
 from holdshort.runner.settle import settle_call
 from holdshort.runner.settling import Desk
-from holdshort.runner.toolbox import Toolbox, open_toolbox
-from holdshort.runner.tools import FunctionTool, Handoff, RunContext
+from holdshort.runner.toolbox import Toolbox, handoffs_of, open_toolbox
+from holdshort.runner.tools import FunctionTool, RunContext
 from holdshort.runner.turn import calls_in
 from holdshort.runner.waiting import reread
 
@@ -41,6 +41,16 @@ __all__ = ["Calls"]
 _HOPELESS_SECONDS: Final = 30.0
 """Between looks at a call that waits, when only somebody else can mend what is wrong."""
 _NO_TOOLS: Final = Toolbox({}, {}, None, None, ())
+
+
+class _Desk(Desk):
+    """The desk of one call: by the time that a handoff comes through, another agent may have the session."""
+
+    __slots__ = ()
+
+    def accept(self, call: CallData) -> bool:
+        """Let a handoff count, unless its agent does not have the session any more."""
+        return call.agent == self.data.agent and Desk.accept(self, call)
 
 
 class Calls:
@@ -149,9 +159,13 @@ class Calls:
             # From here on a process that finds this state cannot know whether it ran.
             await self._job.save()
         desk = await self._desk(live, call)
-        if call.kind is CallKind.HANDOFF and call.agent != self._data.agent:
-            await desk.finish(call, texts.another_handoff(call.name))
-            return
+        if call.kind is CallKind.HANDOFF:
+            if call.agent != self._data.agent:
+                await desk.finish(call, texts.another_handoff(call.name))
+                return
+            for other in self._data.calls:
+                # What led here is over: this agent hands on in its turn.
+                other.accepted = other.accepted and other.agent == call.agent
         async with self._limiter:
             await settle_call(desk, live.tool, call)
         live.trouble, live.patience = None, patience()
@@ -176,7 +190,7 @@ class Calls:
         def started(context: RunContext[Any], tool: Any) -> None:
             self._telling.start(live, call, tool, str(getattr(context, "arguments", call.arguments)))
 
-        return Desk(
+        return _Desk(
             agent=agent,
             data=self._data,
             link=await job.link(agent) or await job.link(job.agent),
@@ -242,9 +256,8 @@ class Calls:
     async def _hand_over(self, call: CallData) -> None:
         """Give the session to the agent that a handoff leads to, once."""
         before = self._agents[call.agent]
-        given = (await open_toolbox(before, None, self._job.context)).named.get(call.name)
-        call.accepted = False
-        if isinstance(given, Handoff):
+        given = next((each for each in handoffs_of(before) if each.tool_name == call.name), None)
+        if given is not None and self._data.agent == before.name:
             self._data.agent = given.agent.name
             self._telling.handoff(before, given.agent)
             try:
