@@ -12,6 +12,7 @@ from kit.ports import free_port
 from kit.process import running
 from kit.proxy import serving
 from kit.spy import SpyRecord
+from runner.crash_nest import Nest, ready_nest
 from runner.keeping import Keepers, ready_keepers
 from runner.stage import LAYER, Play, Stage, opened_play
 
@@ -49,3 +50,10 @@ async def keepers() -> AsyncGenerator[Keepers]:
     """Processes that use one file of sessions or saved runs at once."""
     async with ready_keepers() as them:
         yield them
+
+
+@pytest.fixture(scope="session")
+async def nest() -> AsyncGenerator[Nest]:
+    """Programs that are killed and started again."""
+    async with ready_nest() as one:
+        yield one
