@@ -39,16 +39,22 @@ class Toolbox:
     listed: tuple[AnyTool, ...]
 
     def of(self, call: CallData) -> AnyTool | None:
-        """Return the tool of a call that was made earlier; None if it is not there any more."""
+        """Return the tool of a call that was made earlier; None if it is not there any more.
+
+        It is the very one that the proxy is asked about: a name may stand for another tool by now, and a state that was
+        tampered with could have one approved and another run.
+        """
+        found: AnyTool | None
         match call.kind:
             case CallKind.SHELL:
-                return self.shell
+                found = self.shell
             case CallKind.APPLY_PATCH:
-                return self.patch
+                found = self.patch
             case CallKind.HOSTED_MCP:
                 return self.hosted.get(call.server)
             case _:
-                return self.named.get(call.name)
+                found = self.named.get(call.name)
+        return found if found is not None and _names(found) == (call.kind, call.server, call.tool) else None
 
 
 def handoffs_of(agent: Agent[Any]) -> list[Handoff]:
@@ -94,6 +100,25 @@ async def _enabled(tool: FunctionTool | AgentTool | Handoff, agent: Agent[Any], 
         return tool.is_enabled
     said = tool.is_enabled(context, agent)
     return bool(await said if inspect.isawaitable(said) else said)
+
+
+def _names(tool: AnyTool) -> tuple[CallKind, str, str] | None:
+    """Return what a call of a tool is at the proxy: its kind, its server and its name there."""
+    match tool:
+        case McpTool():
+            return CallKind.MCP, tool.server, tool.tool
+        case FunctionTool():
+            return CallKind.FUNCTION, "local", tool.name
+        case AgentTool():
+            return CallKind.AGENT, "local", tool.name
+        case Handoff():
+            return CallKind.HANDOFF, "local", tool.tool_name
+        case ShellTool():
+            return CallKind.SHELL, "local", CallKind.SHELL.value
+        case ApplyPatchTool():
+            return CallKind.APPLY_PATCH, "local", CallKind.APPLY_PATCH.value
+        case _:
+            return None
 
 
 def _add(agent: Agent[Any], known: dict[str, Any], name: str, tool: AnyTool) -> None:

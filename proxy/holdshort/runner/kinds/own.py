@@ -15,7 +15,7 @@ from typing import Any, Final, Literal, NamedTuple
 import anyio
 
 from holdshort import __version__
-from holdshort.policy import same_json
+from holdshort.policy import OwnKind, own_label, same_json
 from holdshort.runner import texts
 from holdshort.runner.arguments import BadArguments, read_arguments
 from holdshort.runner.data import CallData, CallStatus
@@ -88,7 +88,7 @@ async def cleared(
             await desk.finish(call, texts.not_run_again(call.name))
             return None
         return Cleared(arguments, call.arguments or "{}", None, None, False)
-    record = await _known(desk, call)
+    record = await _known(desk, call, arguments)
     lease = (LEASE_SECONDS if timeout_seconds is None else timeout_seconds) + 30
     for _ in range(_MOST_ROUNDS):
         if record is None or record.get("state") == "superseded":
@@ -104,7 +104,7 @@ async def cleared(
                 await desk.parked(call, record)
                 return None
             case "approved":
-                taken = await _take(desk, call, record, lease)
+                taken = await _take(desk, call, arguments, record, lease)
                 if isinstance(taken, Cleared):
                     return taken
                 record = taken
@@ -209,7 +209,7 @@ async def _needs(desk: Desk, call: CallData, needs_approval: NeedsApproval, argu
     return said is not False
 
 
-async def _known(desk: Desk, call: CallData) -> Mapping[str, Any] | None:
+async def _known(desk: Desk, call: CallData, arguments: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """Return the record that the state names, as the proxy has it; None to ask by the call's own name."""
     if call.interruption is None or call.status not in (CallStatus.PARKED, CallStatus.CLAIMED):
         return None
@@ -222,8 +222,14 @@ async def _known(desk: Desk, call: CallData) -> Mapping[str, Any] | None:
             return None
         raise
     asked = record.get("requested_by") or {}
-    # A state that was tampered with could name the record of another call.
-    is_it = asked.get("run_id") == desk.run_id and asked.get("call_id") == call.key and record.get("kind") == call.kind
+    # A state that was tampered with could name the record of another call, or be another call with this record. Asking
+    # by the call's own name then says which it is.
+    is_it = (
+        (asked.get("run_id"), asked.get("call_id")) == (desk.run_id, call.key)
+        and (record.get("kind"), record.get("tool")) == (call.kind, call.tool)
+        and record.get("server") == own_label(OwnKind(call.kind), call.server)
+        and same_json(record.get("requested_arguments"), arguments)
+    )
     return record if is_it else None
 
 
@@ -234,7 +240,9 @@ async def _allowed(desk: Desk, call: CallData, arguments: dict[str, Any]) -> Cle
     return Cleared(arguments, call.arguments or "{}", None, None, False)
 
 
-async def _take(desk: Desk, call: CallData, record: Mapping[str, Any], lease: float) -> Cleared | Mapping[str, Any]:
+async def _take(
+    desk: Desk, call: CallData, arguments: Mapping[str, Any], record: Mapping[str, Any], lease: float
+) -> Cleared | Mapping[str, Any]:
     """Claim it. Returns the record instead where it could not be claimed."""
     endpoint = desk.require_link(call).endpoint
     try:
@@ -250,7 +258,7 @@ async def _take(desk: Desk, call: CallData, record: Mapping[str, Any], lease: fl
         return await endpoint.get(str(record["id"]))
     await desk.claimed(call, taken.interruption, taken.token)
     ran = dict(taken.arguments)
-    edited = not same_json(ran, taken.interruption.get("requested_arguments", ran))
+    edited = not same_json(ran, arguments)
     text = json.dumps(ran, ensure_ascii=False) if edited else call.arguments or "{}"
     return Cleared(ran, text, taken.token, taken.interruption, edited)
 
