@@ -58,7 +58,8 @@ class Play:
 
     def agent(self, name: str = "Ops", *, approver: bool = False, **more: Any) -> Agent[Any]:
         """An agent with the proxy's tools."""
-        return Agent(name, "Manage things.", **{"proxy": self.stage.approval_proxy(approver=approver), **more})
+        more.setdefault("proxy", self.stage.approval_proxy(approver=approver))
+        return Agent(name, "Manage things.", **more)
 
     def keep(self, state: RunState) -> None:
         """Keep every state, as text, as a program keeps it in a file."""

@@ -92,9 +92,13 @@ async def test_an_error_comes_after_the_end_and_leaves_a_state(play: Open) -> No
     async with play([Turn(Text("done"))], faults=(Refuse(401),)) as one:
         result = streamed(one, one.agent(), "Go.")
         seen: list[str] = []
-        with pytest.raises(ModelError) as raised:
+
+        async def read() -> None:
             async for event in result.stream_events():
-                seen.append(event.type)
+                seen.append(event.type)  # noqa: PERF401  # what came before the error is wanted
+
+        with pytest.raises(ModelError) as raised:
+            await read()
         assert seen[-1] == "run_ended"
         assert raised.value.state is not None
         done = await told(streamed(one, one.agent(), raised.value.state))
@@ -187,9 +191,10 @@ async def test_a_hard_stop_while_a_call_runs_never_runs_it_again(play: Open, sta
             await stage.spy.until_executed("slow")
             result.cancel()
 
+        events: list[Any] = []
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(stop_when_it_runs)
-            events = await told(result)
+            events += await told(result)
         assert events[-1].status == "cancelled"
         until.touch()
         done = await one.again(agent, result)

@@ -23,7 +23,7 @@ def card(record: Mapping[str, Any], now: datetime) -> str:
     """Return everything there is to know before deciding, as plain lines."""
     asked = record["requested_by"]
     client = f" via {plain(asked['client'])}" if asked.get("client") else ""
-    path = " › ".join(map(plain, asked.get("agent_path") or ()))
+    path = " > ".join(map(plain, asked.get("agent_path") or ()))
     because = ", ".join(f"{plain(each['rule'])} in {plain(each['layer'])}" for each in record["because"])
     state = record["state"] + (f", {left(record['expires_at'], now)}" if record["state"] == "pending" else "")
     kind = own_words(record["kind"])
