@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import uuid_utils
 
+from holdshort.runner.checks import check_agents, check_config
 from holdshort.runner.config import RunConfig
 from holdshort.runner.data import CallKind, Item, RunData
 from holdshort.runner.errors import ModelBehaviorError, StateDamaged, UserError
@@ -79,6 +80,9 @@ class RealtimeSession(RealtimeDecisions):
         Raises:
             UserError: a tool is of a kind that realtime models do not have, or agents and state do not fit together.
         """
+        config = RunConfig() if run_config is None else run_config
+        check_config(config)
+        check_agents(agent)
         self._agents = agents_of(agent)
         for each in _speakers(agent):
             _check_tools(each)
@@ -87,7 +91,6 @@ class RealtimeSession(RealtimeDecisions):
             if run_id not in (None, state.run_id):
                 raise UserError(f"the state is of run `{state.run_id}`, not of `{run_id}`; leave `run_id` out")
             _check_calls(state.data)
-        config = run_config or RunConfig()
         data = state.data if state is not None else _fresh(agent, run_id)
         job = Job(
             agent=agent,
