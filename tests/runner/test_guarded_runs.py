@@ -72,7 +72,7 @@ async def test_an_input_guardrail_that_trips_stops_the_run_before_the_model_is_a
             await one.run(agent, "A bad thing.", streamed=streamed, context="mine")
 
         assert one.model.asked == []
-        assert guard.asked == [("Ops", "mine", [{"role": "user", "content": "A bad thing."}])]
+        assert guard.asked == [("Ops", "mine", "A bad thing.")]
         assert caught.value.state is not None
         assert caught.value.state.data.input_guardrails == [
             {"name": "no bad words in", "tripwire_triggered": True, "output_info": {"asked": 1}}

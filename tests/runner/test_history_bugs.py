@@ -16,6 +16,7 @@ from holdshort.runner import (
     GuardrailFunctionOutput,
     InputGuardrail,
     ModelError,
+    Runner,
     RunnerError,
     RunState,
     ShellTool,
@@ -227,6 +228,40 @@ async def test_what_guardrails_said_is_kept_over_two_pauses(play: Open) -> None:
         assert len(asked) == 1
         assert result.input_guardrail_results == first.input_guardrail_results
         assert "polite" in str(result.input_guardrail_results)
+
+
+async def test_what_a_program_holds_of_a_run_that_waits_stays_as_it_is_when_the_run_goes_on(play: Open) -> None:
+    async with play([Turn(*writes(thing())), Turn(Text("done"))]) as one:
+        agent, states = one.agent(approver=True), list[RunState]()
+        first = await one.run(agent, "Go.", on_state=states.append)
+        kept = [state.to_string() for state in states]
+        state = first.to_state()
+        state.approve(first.interruptions[0])
+        second = await one.run(agent, state)
+
+        assert (second.usage.requests, first.usage.requests) == (2, 1)
+        assert (len(first.interruptions), first.final_output, second.final_output) == (1, None, "done")
+        assert [state.to_string() for state in states] == kept
+
+
+async def test_a_stream_ends_though_nothing_of_the_run_could_be_saved(play: Open) -> None:
+    def full(state: RunState) -> None:
+        raise OSError("the disk is full")
+
+    async with play([Turn(Text("done"))]) as one:
+        seen = list[str]()
+
+        async def listen() -> None:
+            async for event in Runner.run_streamed(
+                one.agent(), "Go.", client=one.client, on_state=full
+            ).stream_events():
+                seen.append(event.type)
+
+        with pytest.raises(OSError, match="the disk is full"):
+            await listen()
+
+        assert seen[-1] == "run_ended"
+        assert one.model.asked == []
 
 
 # -- approvals that are not applied

@@ -13,6 +13,8 @@ from holdshort import runner
 from holdshort.runner import (
     Agent,
     FunctionTool,
+    GuardrailFunctionOutput,
+    InputGuardrailTripwireTriggered,
     ItemHelpers,
     ModelBehaviorError,
     ModelSettings,
@@ -26,6 +28,7 @@ from holdshort.runner import (
     UserError,
     function_tool,
     handoff,
+    input_guardrail,
 )
 from kit.responses_script import Call, Refusal, Text, Turn
 from runner.conftest import Open
@@ -37,7 +40,7 @@ async def test_a_result_has_what_scripts_read_of_it(play: Open) -> None:
     async with play([Turn(Call(READ, {"name": thing()}, "c1")), Turn(Text("done"))]) as one:
         result = await Runner.run(starting_agent=one.agent(), input="Go.", context="mine", client=one.client)
 
-        assert result.input == [{"role": "user", "content": "Go."}]
+        assert result.input == "Go."
         assert result.context_wrapper.context == "mine"
         assert result.context_wrapper.usage is result.usage
         assert (result.usage.requests, result.current_turn, result.max_turns) == (2, 2, 10)
@@ -124,6 +127,25 @@ async def test_tools_and_hooks_find_their_call_under_both_names(play: Open) -> N
         await one.run(one.agent(tools=[look]), "Go.", context="mine", hooks=Hooks())
 
     assert seen == [["function_call"], "mine", "look", "c1", '{"at": "it"}', ["message"]]
+
+
+@pytest.mark.parametrize("given", ["Go.", [{"role": "user", "content": "Go."}, {"role": "user", "content": "Now."}]])
+async def test_guardrails_see_the_input_as_it_was_given(play: Open, given: Any) -> None:
+    seen = list[object]()
+
+    @input_guardrail
+    async def listens(context: Any, agent: Any, said: Any) -> GuardrailFunctionOutput:
+        seen.append(said)
+        return GuardrailFunctionOutput(output_info={"math": True}, tripwire_triggered=len(seen) > 1)
+
+    async with play([Turn(Text("done"))]) as one:
+        agent = one.agent(input_guardrails=[listens])
+        assert (await one.run(agent, given)).input == given
+        with pytest.raises(InputGuardrailTripwireTriggered) as raised:
+            await one.run(agent, given, run_id=f"{one.run_id}-2")
+
+    assert seen == [given, given]
+    assert raised.value.guardrail_result.output.output_info == {"math": True}
 
 
 async def test_reasoning_may_be_given_as_the_clients_own_object(play: Open) -> None:

@@ -15,6 +15,7 @@ __all__ = [
     "ItemHelpers",
     "RunItem",
     "answer_item",
+    "as_given",
     "call_id_of",
     "event_name",
     "handoff_calls",
@@ -122,6 +123,15 @@ def input_items(given: str | Sequence[Item]) -> list[Item]:
                 f"a `{type(item).__name__}` is among the input's items; give dicts, as they go over the wire"
             )
     return [dict(item) for item in given]
+
+
+def as_given(items: Sequence[Item]) -> str | list[Item]:
+    """Return input in the short form that it may be given in: a text, if that is all that there is."""
+    if len(items) == 1 and items[0].keys() == {"role", "content"} and items[0]["role"] == "user":
+        content = items[0]["content"]
+        if isinstance(content, str):
+            return content
+    return list(items)
 
 
 def call_id_of(item: Item) -> str | None:

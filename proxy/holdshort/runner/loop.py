@@ -26,7 +26,7 @@ from holdshort.runner.events import AgentUpdatedStreamEvent, StreamEvent, ToolAp
 from holdshort.runner.ground import Ground
 from holdshort.runner.guardrails import check_input, check_output
 from holdshort.runner.interruption import interruption_of
-from holdshort.runner.items import message_text
+from holdshort.runner.items import as_given, message_text
 from holdshort.runner.job import Job
 from holdshort.runner.kinds.hosted import forget
 from holdshort.runner.model_half import ask
@@ -107,7 +107,7 @@ class Loop:
     async def _begin(self) -> None:
         """Once for each run, never again after a pause: guardrails on the input."""
         data, job, agent = self.data, self.ground.job, self.ground.agent
-        given = [entry.item for entry in data.history if entry.source is Source.INPUT]
+        given = as_given([entry.item for entry in data.history if entry.source is Source.INPUT])
         guardrails = [
             *self.ground.agent.input_guardrails,
             *(job.config.input_guardrails if self.ground.is_outermost else ()),

@@ -11,7 +11,7 @@ from holdshort.runner.errors import RunError, UserError
 from holdshort.runner.events import RunEnded, StreamEvent
 from holdshort.runner.graph import agents_of
 from holdshort.runner.interruption import Interruption, interruption_of
-from holdshort.runner.items import RunItem, handoff_calls, run_item
+from holdshort.runner.items import RunItem, as_given, handoff_calls, run_item
 from holdshort.runner.output import output_schema
 from holdshort.runner.toolbox import handoffs_of
 
@@ -83,9 +83,9 @@ class _Outcome:
         return self._job.context
 
     @property
-    def input(self) -> list[Item]:
-        """What the user said, as items; what a filter made of it, after a handoff with one."""
-        return [entry.item for entry in self._job.data.history if entry.source is Source.INPUT]
+    def input(self) -> str | list[Item]:
+        """What the user said, as text or items; what a filter made of it, after a handoff with one."""
+        return as_given([entry.item for entry in self._job.data.history if entry.source is Source.INPUT])
 
     @property
     def current_turn(self) -> int:
