@@ -123,7 +123,8 @@ class Nest:
 
     def __init__(self, port: int, process: Running) -> None:
         self._port = port
-        self._limiter = anyio.CapacityLimiter(_AT_ONCE)
+        self.places = anyio.CapacityLimiter(_AT_ONCE)
+        """For runs that are told to their end: so many get on at once."""
         self.process = process
 
     @asynccontextmanager
@@ -134,8 +135,8 @@ class Nest:
             yield Program(stream)
 
     async def run(self, orders: Mapping[str, Any]) -> Ended:
-        """Run a program to its end; only so many of them run at once."""
-        async with self._limiter, self.program(orders) as one:
+        """Run a program to its end."""
+        async with self.program(orders) as one:
             return await one.until_ended()
 
 
@@ -230,15 +231,24 @@ class Tale:
 
     async def to_the_end(self, kill: Callable[[int], int | str | None] = lambda number: None, most: int = 12) -> None:
         """Process after process, with everything approved in between; each may be killed at a moment."""
-        for number in range(most):
-            ended = await self.go(kill(number))
+        while len(self.ends) < most:
+            async with self.nest.places:
+                if await self._as_far_as_it_goes(kill, most):
+                    return
+            await self.person.until_settled(self.run_id)
+        raise AssertionError(f"not done after {most} processes: {self.told()}")
+
+    async def _as_far_as_it_goes(self, kill: Callable[[int], int | str | None], most: int) -> bool:
+        """Whether it is done; False where a claim that a dead process had stands in the way, or it is no use."""
+        while len(self.ends) < most:
+            ended = await self.go(kill(len(self.ends)))
             assert "error" not in ended.said, (self.told(), ended)
             if ended.is_done:
-                return
-            if ended.status == 0 and any(each["status"] == "executing" for each in ended.waiting):
-                await self.person.until_settled(self.run_id)
+                return True
             await self.person.approve_all(self.run_id)
-        raise AssertionError(f"not done after {most} processes: {self.told()}")
+            if ended.status == 0 and any(each["status"] == "executing" for each in ended.waiting):
+                break
+        return False
 
     async def data(self) -> RunData:
         """The run as it is in the file."""

@@ -19,9 +19,9 @@ pytestmark = pytest.mark.timeout(240)
 GATED = ("c1", "c3", "c4")
 FREE = "c2"
 STEPS = (2, 3, 4)
-ALWAYS = ("save", "POST /v1/responses", "tool")
-HELLOS = ("mcp initialize", "mcp notifications", "mcp tools/list", "mcp DELETE")
-"""What every process begins and ends with: once is enough."""
+ALWAYS = ("save ended", "POST /v1/responses", "tool")
+SELDOM = ("mcp initialize", "mcp notifications", "mcp tools/list", "mcp DELETE", "GET /v1/interruptions/* sent")
+"""What every process does, and what changes nothing: once is enough."""
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ async def counted(troupe: Troupe, plan: str, streamed: bool) -> list[tuple[int, 
         for process, ended in enumerate(quiet.ends)
         for number, name in enumerate(ended.said["moments"], 1)
         # What is the same for every process, or in both ways of running, is done once.
-        if name.startswith(ALWAYS) or (not streamed and (process == 0 or not name.startswith(HELLOS)))
+        if name.startswith(ALWAYS) or (not streamed and (process == 0 or not name.startswith(SELDOM)))
     ]
 
 
@@ -123,7 +123,7 @@ async def test_killed_at_any_one_moment_a_run_ends_as_if_it_had_not_been(troupe:
 
     assert await troupe.wrong() == []
     assert {"save began 1", "save ended 1", "POST /v1/responses sent 1", "POST /v1/responses read 1"} <= set(killed_at)
-    assert len(killed_at) == sum(map(len, moments.values())) > 100
+    assert len(killed_at) == sum(map(len, moments.values())) > 80
 
 
 async def test_a_run_of_which_every_process_is_killed_a_step_further_ends_all_the_same(troupe: Troupe) -> None:
