@@ -68,6 +68,7 @@ def sample(depth: int = 2) -> RunData:
         ],
         known=1,
         saved=2,
+        written=3,
         calls=calls,
         queued=[{"role": "user", "content": "and then"}],
         previous_response_id="resp_0",

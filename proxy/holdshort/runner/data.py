@@ -151,6 +151,8 @@ class RunData:
     """So many of `history` are known to the service, where it keeps the conversation."""
     saved: int = 0
     """So many of `history` are in the session."""
+    written: int = 0
+    """So many items this run has written to its session: a handoff may shorten `history`, never what was written."""
     calls: list[CallData] = field(default_factory=list[CallData])
     """The calls of the open turn, in the model's order."""
     queued: list[Item] = field(default_factory=list[Item])

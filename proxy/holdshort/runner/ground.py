@@ -40,6 +40,8 @@ class Ground:
     """The key of the call that it is inside of."""
     inherited: ProxyLink | None = None
     """Where the agents around it have their calls decided."""
+    silent: bool = False
+    """Whether the model's last answer was empty, so that nothing in the history shows it."""
     earlier: frozenset[str] = field(init=False)
     """Keys of calls that another process may have begun."""
 
@@ -102,8 +104,8 @@ class Ground:
         if session is None or not self.is_outermost:
             return
         fresh = [entry.item for entry in data.history[data.saved :] if entry.source is not Source.SESSION]
-        await add_once(session, fresh, run_id=data.run_id, position=data.saved)
-        data.saved = len(data.history)
+        await add_once(session, fresh, run_id=data.run_id, position=data.written)
+        data.saved, data.written = len(data.history), data.written + len(fresh)
 
     async def watched(self, work: Callable[[], Awaitable[None]]) -> None:
         """Do it, unless the run is to stop at once.

@@ -72,7 +72,6 @@ class Loop:
             await self._begin()
         while True:
             if data.calls:
-                before = len(data.history)
                 await ground.watched(partial(settle, ground))
                 waiting = list(data.open_calls())
                 if waiting:
@@ -84,13 +83,14 @@ class Loop:
                     return
                 if any(call.is_open for call in data.calls):
                     raise RunError("a call is neither answered nor waiting; go on from the state")
-                switched = await close(ground)
-                for event in ground.told(data.history[before:]):
+                events, switched = await close(ground)
+                for event in events:
                     yield event
                 if switched:
                     yield AgentUpdatedStreamEvent(ground.agent)
+            silent = ground.silent and not data.queued
             take_queued(data)
-            if has_last_words(data):
+            if silent or has_last_words(data):
                 # Said before a process died, or before a guardrail ended the run: the model is not asked twice.
                 await self._finish()
                 return

@@ -134,6 +134,7 @@ async def _take_in(ground: Ground, answer: Answer, toolbox: Toolbox) -> Sequence
     data.history += [Entry(item, Source.MODEL, data.agent, answer.response_id) for item in items]
     data.calls = calls
     data.turn += 1
+    ground.silent = not items
     if not data.keeps_own_history and answer.response_id is not None:
         data.known = len(data.history)
     data.last_response_id = answer.response_id or data.last_response_id

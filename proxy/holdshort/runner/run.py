@@ -236,6 +236,8 @@ def _job(
     resumed = given if isinstance(given, RunState) else None
     if isinstance(given, RunState):
         data = _gone_on(agent, given, run_id, previous_response_id, conversation_id, auto_previous_response_id)
+        if session is not None and data.session_id is None:
+            raise UserError("a run is kept in a session from its beginning or not at all; go on without `session=`")
         if not isinstance(max_turns, _Unsaid):
             data.max_turns = max_turns
     else:

@@ -218,6 +218,8 @@ def _contradiction(call: Mapping[str, Any]) -> str | None:
 
 def _floats_for_integers(run: Mapping[str, Any]) -> Iterator[str]:
     """Yield what is written as `1.0`: an integer to a schema, and not to a dataclass."""
-    yield from (name for name in ("revision", "max_turns", "turn", "known", "saved") if type(run[name]) is float)
+    yield from (
+        name for name in ("revision", "max_turns", "turn", "known", "saved", "written") if type(run[name]) is float
+    )
     yield from (f"usage/{name}" for name, value in run["usage"].items() if type(value) is float)
     yield from (f"calls/{index}/token" for index, call in enumerate(run["calls"]) if type(call["token"]) is float)

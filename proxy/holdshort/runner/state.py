@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from holdshort.runner.agent import Agent
-from holdshort.runner.data import Item, RunData
+from holdshort.runner.data import Item, RunData, RunStatus
 from holdshort.runner.decisions import Always, Decision, Outbox, answer_content, rejection_of, remember_of
 from holdshort.runner.drift import DriftWarning, differences, fingerprint
 from holdshort.runner.errors import BadEvent, UserError
@@ -82,7 +82,10 @@ class RunState:
 
         Raises:
             StateDamaged: an item is not plain JSON.
+            UserError: the run is done.
         """
+        if self.data.status is RunStatus.DONE:
+            raise UserError("the run is done; begin another one with `result.to_input_list()` and what is to be said")
         self.data.queued.extend(checked(input_items(given)))
         self.data.revision += 1
 

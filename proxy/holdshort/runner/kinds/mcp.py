@@ -46,8 +46,13 @@ async def settle(desk: Desk, tool: McpTool, call: CallData) -> None:
     except BadArguments as bad:
         await desk.finish(call, texts.bad_arguments(call.name, bad.problem))
         return
-    if call.status is CallStatus.PARKED and await _still_waits(desk, link, call):
-        return
+    if call.status is CallStatus.PARKED:
+        if await _still_waits(desk, link, call):
+            return
+        if (call.interruption or {}).get("state") in ("pending", "superseded"):
+            # No record stands for what is sent now: should this process end, it may have run.
+            call.status = CallStatus.SENT
+            await desk.save()
     again = desk.repeated(call)
     meta: dict[str, Any] = {
         "holdshort/run_id": desk.run_id,
@@ -67,6 +72,9 @@ async def settle(desk: Desk, tool: McpTool, call: CallData) -> None:
             again = again or problem.sent
             if pause is None:
                 problem.sent = again  # by this attempt or one before
+                if not again and call.status is CallStatus.SENT:
+                    call.status = CallStatus.NEW
+                    await desk.save()
                 raise
             await anyio.sleep(pause)
             continue
@@ -120,6 +128,9 @@ async def _taken(desk: Desk, link: ProxyLink, tool: McpTool, call: CallData, res
             reason=_REUSED,
         )
     if _ERROR in meta or _OUTCOME in meta:
+        await desk.finish(call, mcp_output(dict(result)))
+        return True
+    if isinstance(meta, Mapping) and "holdshort/outcome" in meta:
         await desk.finish(call, mcp_output(dict(result)))
         return True
     if not isinstance(about, Mapping) or state is None:

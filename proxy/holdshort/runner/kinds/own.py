@@ -169,17 +169,38 @@ async def reported(
 
 async def rejected_before(desk: Desk, call: CallData) -> bool:
     """Give a call its output where a person said that calls like it are always rejected in this run."""
-    if call.status in (CallStatus.CLAIMED, CallStatus.DONE) or call.run is not None:
+    if call.status in (CallStatus.CLAIMED, CallStatus.DONE) or call.run is not None or desk.repeated(call):
         return False
     for said in desk.root_rejections:
         if (said.get("server"), said.get("tool")) != (call.server, call.tool):
             continue
         wanted = said.get("arguments")
         if wanted is None or same_json(wanted, _arguments_or_none(call)):
+            if call.status is CallStatus.PARKED and not await _taken_back(desk, call):
+                # Somebody decided about this very call, and that counts.
+                return False
             text = texts.rejected_always(call.name, said.get("message"))
             await desk.finish(call, await desk.rejection_text(call, text))
             return True
     return False
+
+
+async def _taken_back(desk: Desk, call: CallData) -> bool:
+    """Take back what is asked about a call that is rejected with others; False where it does not wait any more."""
+    endpoint, known = desk.require_link(call).endpoint, str((call.interruption or {}).get("id"))
+    try:
+        record = await endpoint.get(known)
+        asked = record.get("requested_by") or {}
+        if (asked.get("run_id"), asked.get("call_id"), record["state"]) != (desk.run_id, call.key, "pending"):
+            return False
+        call.interruption = await endpoint.withdraw(known, "calls like it are rejected in this run")
+    except ProxyUnreachable:
+        raise
+    except ProxyError as problem:
+        if problem.interruption is None and problem.reason != "not_found":
+            raise
+        return False
+    return True
 
 
 def _arguments_or_none(call: CallData) -> dict[str, Any] | None:
@@ -237,6 +258,10 @@ async def _allowed(desk: Desk, call: CallData, arguments: dict[str, Any]) -> Cle
     if desk.repeated(call):
         await desk.finish(call, texts.not_run_again(call.name))
         return None
+    if call.status is CallStatus.PARKED:
+        # It waited for what is not asked any more, and no record stands for the run that begins now.
+        call.status = CallStatus.SENT
+        await desk.save()
     return Cleared(arguments, call.arguments or "{}", None, None, False)
 
 
