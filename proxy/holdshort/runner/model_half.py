@@ -28,7 +28,13 @@ __all__ = ["ask"]
 async def ask(ground: Ground) -> AsyncGenerator[StreamEvent]:
     """Ask the model once, and take its answer in."""
     data = ground.data
-    toolbox = await ground.toolbox()
+    opened: list[Toolbox] = []
+
+    async def look() -> None:
+        opened.append(await ground.toolbox())
+
+    await ground.watched(look)
+    toolbox = opened[0]
     answer: Answer | None = None
     if data.awaited:
         await telling(await ground.desk())

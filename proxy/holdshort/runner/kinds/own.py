@@ -33,6 +33,8 @@ _MOST_ROUNDS: Final = 4
 _ELSEWHERE_SECONDS: Final = 5.0
 """How long a call that another process runs is waited for before it counts as one that waits."""
 _LOOK_SECONDS: Final = 0.2
+_GRACE_SECONDS: Final = 10.0
+"""How long a cancelled run may take to save that a call was not begun."""
 
 
 class Cleared(NamedTuple):
@@ -88,6 +90,25 @@ async def cleared(
             await desk.finish(call, texts.not_run_again(call.name))
             return None
         return Cleared(arguments, call.arguments or "{}", None, None, False)
+    try:
+        return await _by_the_proxy(desk, call, arguments, definition, wanted, timeout_seconds)
+    except (Exception, anyio.get_cancelled_exc_class()):
+        if call.status is CallStatus.SENT and not desk.repeated(call):
+            # Without clearance nothing ran: whoever goes on may ask as for a new one.
+            call.status = CallStatus.NEW
+            with anyio.move_on_after(_GRACE_SECONDS, shield=True):
+                await desk.save()
+        raise
+
+
+async def _by_the_proxy(
+    desk: Desk,
+    call: CallData,
+    arguments: dict[str, Any],
+    definition: Mapping[str, Any] | None,
+    wanted: bool,
+    timeout_seconds: float | None,
+) -> Cleared | None:
     record = await _known(desk, call, arguments)
     lease = (LEASE_SECONDS if timeout_seconds is None else timeout_seconds) + 30
     for _ in range(_MOST_ROUNDS):
