@@ -241,7 +241,13 @@ async def serving_responses(
         server = _uvicorn(model)
         model.connections = server.server_state.connections
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(server.serve, [listener])
+            ended = anyio.Event()
+
+            async def serve() -> None:
+                await server.serve([listener])
+                ended.set()
+
+            tasks.start_soon(serve)
 
             async def started() -> bool:
                 return server.started
@@ -252,6 +258,9 @@ async def serving_responses(
             finally:
                 model.release_all()
                 server.should_exit = True
+                # A test that failed would else cancel the server in its middle, and the tests after it with it.
+                with anyio.move_on_after(10, shield=True):
+                    await ended.wait()
 
 
 def main() -> None:
