@@ -185,3 +185,22 @@ async def test_what_a_filter_leaves_can_be_gone_on_from_after_a_pause(play: Open
         kinds = [item.get("type", item.get("role")) for item in await session.get_items()]
         assert kinds == ["user", *pair, *pair, "message"]
         session.close()
+
+
+async def test_a_state_brings_its_own_proxy_where_the_agent_has_none(play: Open) -> None:
+    done: list[str] = []
+
+    @function_tool(needs_approval=True)
+    def send(to: str) -> str:
+        """Send."""
+        done.append(to)
+        return "sent"
+
+    async with play([Turn(Call("send", {"to": "ana"}, "c1")), Turn(Text("done"))]) as one:
+        result = await one.run(one.agent(tools=[send]), "Go.")
+        bare = one.agent(tools=[send], proxy=None)
+        text = result.to_state().to_string()
+        state = await RunState.from_string(bare, text, proxy=one.stage.approval_proxy(approver=True))
+        await state.approve(state.get_interruptions()[0])
+        assert (await one.run(bare, state)).final_output == "done"
+        assert done == ["ana"]

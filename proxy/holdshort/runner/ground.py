@@ -66,7 +66,8 @@ class Ground:
     async def link(self) -> ProxyLink | None:
         """Return where this agent's calls are decided: at its own proxy, or that of the agents around or before it."""
         own = await self.job.link(self.agent)
-        return own or self.inherited or await self.job.link(self.job.agent)
+        job = self.job
+        return own or self.inherited or await job.link(job.agent) or await job.links.to(job.proxy)
 
     async def toolbox(self) -> Toolbox:
         """Return what the agent can call now."""
