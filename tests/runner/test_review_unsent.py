@@ -62,7 +62,7 @@ class _Lists(ApprovalProxy):
 
     async def open(self) -> Any:
         link = await super().open()
-        link._tools, link._read_at = self._listed, anyio.current_time()
+        link._tools, link._read_at = self._listed, anyio.current_time()  # pyright: ignore[reportPrivateUsage]
         return link
 
 
