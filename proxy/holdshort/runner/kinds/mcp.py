@@ -130,9 +130,6 @@ async def _taken(desk: Desk, link: ProxyLink, tool: McpTool, call: CallData, res
     if _ERROR in meta or _OUTCOME in meta:
         await desk.finish(call, mcp_output(dict(result)))
         return True
-    if isinstance(meta, Mapping) and "holdshort/outcome" in meta:
-        await desk.finish(call, mcp_output(dict(result)))
-        return True
     if not isinstance(about, Mapping) or state is None:
         await _answered(desk, tool, call, result)
         return True
