@@ -34,7 +34,10 @@ async def settle(desk: Desk, tool: AgentTool, call: CallData) -> None:
     """
     definition = {"description": tool.description, "inputSchema": dict(AGENT_INPUT)}
     if call.run is not None and not await may_go_on(desk, call, tool.needs_approval, definition):
-        call.run, call.status, call.token = None, CallStatus.NEW, None
+        # What it has run already must not run once more, and without clearance it does not go on.
+        call.run = None
+        await desk.finish(call, texts.not_run_again(call.name))
+        return
     if call.run is None:
         clearance = await _start(desk, tool, call, definition)
         if clearance is None:
