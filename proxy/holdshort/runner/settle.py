@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from holdshort.runner import texts
 from holdshort.runner.data import CallData, CallKind
 from holdshort.runner.kinds import agents, function, handoff, hosted, mcp, patch, shell
-from holdshort.runner.kinds.own import rejected_before
+from holdshort.runner.kinds.rejections import rejected_before
 from holdshort.runner.mcp_link import McpTool
 from holdshort.runner.settling import Desk
 from holdshort.runner.tools import AgentTool, ApplyPatchTool, FunctionTool, Handoff, HostedMCPTool, ShellTool
