@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +13,8 @@ from kit.ports import free_port
 from kit.process import running
 from kit.proxy import serving
 from kit.spy import SpyRecord
-from runner.crash_nest import Nest, ready_nest
+from runner.crash_nest import Nest, asked_model, person_at, ready_nest
+from runner.crash_troupe import Troupe
 from runner.keeping import Keepers, ready_keepers
 from runner.stage import LAYER, Play, Stage, opened_play
 
@@ -57,3 +59,10 @@ async def nest() -> AsyncGenerator[Nest]:
     """Programs that are killed and started again."""
     async with ready_nest() as one:
         yield one
+
+
+@pytest.fixture
+async def troupe(stage: Stage, nest: Nest, tmp_path: Path) -> AsyncGenerator[Troupe]:
+    """Many runs of one plan, with a model and a person of their own."""
+    async with asked_model() as model, person_at(stage.proxy.base) as person:
+        yield Troupe(stage, nest, person, model, tmp_path)
