@@ -187,7 +187,7 @@ async def test_12_a_call_of_an_inner_agent_waits_outside_with_its_path(example: 
         told = await model.outputs()
 
     assert agent.said(r"^Planner > Clock wants clock__convert_time ")
-    assert "(Planner \u203a Clock)" in shown
+    assert "(Planner > Clock)" in shown
     assert told == {"call_1": "19:00"}
     assert agent.stdout_lines[-2:] == ["Aiko dials in at 19:00.", "requests to the model: 4"]
 
