@@ -24,12 +24,8 @@ STEPS: dict[str, list[str]] = {
     "types (mypy)": ["mypy"],
     "types (pyright)": ["pyright", "--warnings"],
     "import layers": ["lint-imports"],
-    # One process more than there are cores: many tests wait for a child or a deadline. In the order of the folders:
-    # else the files with few tests, which are the long ones, would come last, one after the other.
-    "tests": [
-        *("pytest", "--numprocesses", str((os.cpu_count() or 1) + 1)),
-        *("--dist", "loadfile", "--no-loadscope-reorder"),
-    ],
+    # One process more than there are cores: many tests wait for a child or a deadline.
+    "tests": ["pytest", "--numprocesses", str((os.cpu_count() or 1) + 1), "--dist", "loadfile"],
 }
 
 
