@@ -14,6 +14,7 @@ import anyio.to_thread
 import pytest
 
 from holdshort.runner import (
+    ItemHelpers,
     MaxTurnsExceeded,
     ModelBehaviorError,
     ModelError,
@@ -441,3 +442,12 @@ async def test_something_more_can_be_said_after_the_last_words_of_a_run_that_fai
         result = await one.run(agent, raised.value.state, max_turns=5)
         assert result.final_output == "done"
         assert one.inputs()[-1][-1] == {"role": "user", "content": "Be quick."}
+
+
+async def test_the_readers_of_items_find_what_was_said(play: Open) -> None:
+    async with play([Turn(Text("let me see"), Call(READ, {"name": thing()}, "c1")), Turn(Text("done"))]) as one:
+        result = await one.run(one.agent(), "Go.")
+        messages = [item for item in result.new_items if item.type == "message_output_item"]
+        assert [ItemHelpers.text_message_output(item) for item in messages] == ["let me see", "done"]
+        assert ItemHelpers.text_message_outputs(result.new_items) == "let me seedone"
+        assert ItemHelpers.input_to_new_input_list("Go.") == [{"role": "user", "content": "Go."}]

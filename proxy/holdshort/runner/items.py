@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from holdshort.runner.data import CallData, CallKind, Entry, Item, Source
+from holdshort.runner.data import CallData, Entry, Item, Source
 from holdshort.runner.errors import UserError
 from holdshort.runner.interruption import AgentName
 
@@ -197,11 +197,6 @@ def handoff_calls(history: Iterable[Entry], names: Collection[str]) -> frozenset
 def event_name(item: RunItem) -> Any:
     """Return the name of the event that tells of an item."""
     return _EVENTS[item.type]
-
-
-def is_handoff(call: CallData) -> bool:
-    """Whether a call hands over to another agent."""
-    return call.kind is CallKind.HANDOFF
 
 
 def _shell_failure(text: str) -> Item:

@@ -48,11 +48,6 @@ class Cleared(NamedTuple):
     record: Mapping[str, Any] | None
     edited: bool
 
-    @property
-    def lease(self) -> bool:
-        """Whether the proxy waits to hear what came of it."""
-        return self.token is not None
-
 
 async def cleared(
     desk: Desk,
@@ -61,7 +56,6 @@ async def cleared(
     definition: Mapping[str, Any] | None = None,
     *,
     timeout_seconds: float | None = None,
-    always_ask: bool = False,
 ) -> Cleared | None:
     """Return what may run of this call now; None when it is parked, or was given an output here.
 
@@ -71,7 +65,6 @@ async def cleared(
         needs_approval: What the program says. When it raises, or the arguments cannot be read, approval is needed.
         definition: `title`, `description`, `inputSchema` as approvers see them.
         timeout_seconds: How long the tool may take; the claim is good for a little longer.
-        always_ask: Whether the proxy is asked even where the program does not need approval.
 
     Raises:
         ProxyError: the proxy refused or failed; nothing ran, and the state is as it was.
@@ -84,7 +77,7 @@ async def cleared(
         return None
     settled_before = call.status in (CallStatus.PARKED, CallStatus.CLAIMED)
     wanted = settled_before or await _needs(desk, call, needs_approval, arguments)
-    asks = wanted or always_ask or (desk.link is not None and desk.link.ask_about == "all")
+    asks = wanted or (desk.link is not None and desk.link.ask_about == "all")
     if not asks:
         if desk.repeated(call):
             await desk.finish(call, texts.not_run_again(call.name))
